@@ -1,0 +1,70 @@
+#pragma once
+// A described network with its weights, from which Plans are compiled for a device and a size. Cheap to move; compile()
+// may be called from several threads, and Plans outlive the Network.
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/device.h"
+#include "engine/dtype.h"
+#include "engine/plan.h"
+#include "engine/weight_store.h"
+#include "graphs/graph.h"
+#include "graphs/io/tensor_map.h"
+#include "layers/registry.h"
+
+namespace strand::graphs {
+
+struct LoadOptions {
+  std::filesystem::path weights;                    // instead of the file that the description names
+  std::optional<uint64_t> seed;                     // random weights instead of either
+  bool structure_only = false;                      // no weights are read, and compile() refuses
+  const layers::LayerRegistry* registry = nullptr;  // default_registry() unless given
+};
+
+struct CompileOptions {
+  Device device;
+  Precision precision = Precision::kFloat32;
+  Dimensions dimensions;       // defaults fill in what is left out
+  std::string implementation;  // by name, for every layer that has one of that name; empty: each layer's first
+  bool keep_values = false;    // every value keeps its own memory until the next run, for comparison
+  int64_t workspace_limit = int64_t{256} << 20;  // bytes a layer
+};
+
+// An implementation of one node, and why it was not picked.
+struct Candidate {
+  std::string name;
+  std::string declined;
+  bool picked = false;
+};
+
+class Network {
+ public:
+  // Reads the YAML file and its weights. Throws Error with file, line or tensor.
+  static Network load(const std::filesystem::path& path, const LoadOptions& options = {});
+  // From memory: the description's text, and the weights by state_dict name (none where the text says {seed: ...}).
+  // A weights file named in the text is not looked for.
+  static Network from_memory(std::string_view yaml, TensorMap weights, const LoadOptions& options = {});
+
+  const Graph& graph() const { return graph_; }
+  // The parameters of one node, float32 on the host, by their names in the layer.
+  const std::map<std::string, Tensor, std::less<>>& weights(const Node& node) const;
+
+  // The sizes of the inputs' symbols that fit these input shapes; see match_dimensions.
+  std::shared_ptr<const Plan> compile(const CompileOptions& options = {}) const;
+  // What compile() would choose from, for each node that is not a view.
+  std::vector<std::vector<Candidate>> candidates(const CompileOptions& options) const;
+
+ private:
+  friend struct Preparation;
+  Graph graph_;
+  std::map<std::string, std::map<std::string, Tensor, std::less<>>> weights_;  // by node path
+  bool structure_only_ = false;
+  std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
+};
+
+}  // namespace strand::graphs
