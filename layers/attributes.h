@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "engine/error.h"
+
 namespace strand::layers {
 
 struct Null {
@@ -71,5 +73,10 @@ class Attributes {
 // "integer or list of integers"
 std::string describe_kinds(unsigned kinds);
 bool matches(const AttributeValue& value, unsigned kinds);
+
+// "\"3\" (a string)", cut short where it is long.
+std::string describe(const AttributeValue& value);
+// kernel_size is "3" (a string), expected an integer
+Error mistyped(std::string_view name, const AttributeValue& value, unsigned kinds);
 
 }  // namespace strand::layers

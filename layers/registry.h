@@ -2,6 +2,7 @@
 // The layer types that a description may name. A plain value: copy default_registry(), add your own types, and pass it
 // to Network::load. Not thread-safe while types are added.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -40,5 +41,7 @@ LayerRegistry default_registry();
 // The name nearest to `name` (by edit distance, at most a third of its length), or what a Keras name is called here;
 // empty where nothing is near.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates);
+// "; did you mean 'dilation'?", or nothing where nothing is near.
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
 
 }  // namespace strand::layers
