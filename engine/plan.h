@@ -15,6 +15,7 @@ namespace strand {
 struct PlanValue {
   TensorType type;
   int64_t offset = 0;  // bytes into the arena
+  int storage = 0;     // the value whose memory it is: itself, or what it is a view of
 };
 
 struct PlanStep {

@@ -1,6 +1,7 @@
 #pragma once
 // Runs a Plan. Owns the arena and the Context; used by one thread at a time (make one a thread, they share the Plan).
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -17,9 +18,9 @@ class Session {
   const Plan& plan() const { return *plan_; }
   const Context& context() const { return *context_; }
 
-  // Runs on `inputs` (in the plan's order, on the host or the plan's device, of the plan's shapes; float32 and float64
-  // are converted where the plan's dtype differs). Returns views on the plan's device, valid until the next run.
-  // Throws Error(kShape) before anything is computed. From the second call on it allocates nothing.
+  // Runs on `inputs`, in the plan's order, of the plan's shapes, on the host or the plan's device; where the plan's
+  // dtype differs, a CPU plan converts. Returns views on the plan's device, valid until the next run or a change of the
+  // inputs' memory. Throws Error(kShape) before anything is computed. From the second call on it allocates nothing.
   std::span<const TensorView> run(std::span<const TensorView> inputs);
   // The same, with the outputs copied to `outputs`, on the host or the plan's device.
   void run_into(std::span<const TensorView> inputs, std::span<const TensorView> outputs);
@@ -32,24 +33,31 @@ class Session {
   void run_timed(std::span<double> step_milliseconds);  // synchronises after each step
 
   // A value of the last run, for a plan that keeps its values.
-  TensorView value(int index) const { return values_[static_cast<size_t>(index)]; }
+  TensorView value(int index) const { return views_[static_cast<size_t>(index)]; }
 
  private:
-  void check(std::span<const TensorView> views, bool inputs) const;
-  void run_step(size_t index);
-
-  std::shared_ptr<const Plan> plan_;
-  std::unique_ptr<Context> context_;
-  Buffer arena_;
-  std::vector<TensorView> values_;  // where each value lies; an input may lie in the caller's memory
-  std::vector<TensorView> outputs_;
-  std::vector<TensorView> bound_;  // the steps' inputs and outputs, one after another
+  // Where a step's tensors stand in bound_.
   struct Binding {
     size_t begin = 0;
     size_t inputs = 0;
     size_t outputs = 0;
   };
+
+  void check_inputs(std::span<const TensorView> inputs) const;
+  void bind(const std::vector<size_t>& views, void* data);
+  void place_input(size_t index, const TensorView& input);
+  void run_step(size_t index);
+
+  std::shared_ptr<const Plan> plan_;
+  std::unique_ptr<Context> context_;
+  Buffer arena_;
+  // Every view that kernels and callers see: the values, then the steps' inputs and outputs, then the plan's outputs.
+  std::vector<TensorView> views_;
   std::vector<Binding> bindings_;
+  size_t outputs_begin_ = 0;
+  // For each input, the views of its memory: an input that lies well is read in the caller's memory, not copied.
+  std::vector<std::vector<size_t>> input_views_;
+  std::unique_ptr<std::atomic_flag> busy_ = std::make_unique<std::atomic_flag>();
 };
 
 }  // namespace strand

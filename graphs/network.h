@@ -15,6 +15,7 @@
 #include "engine/weight_store.h"
 #include "graphs/graph.h"
 #include "graphs/io/tensor_map.h"
+#include "graphs/network_weights.h"
 #include "layers/registry.h"
 
 namespace strand::graphs {
@@ -52,17 +53,22 @@ class Network {
 
   const Graph& graph() const { return graph_; }
   // The parameters of one node, float32 on the host, by their names in the layer.
-  const std::map<std::string, Tensor, std::less<>>& weights(const Node& node) const;
+  const TensorMap& weights(const Node& node) const;
 
-  // The sizes of the inputs' symbols that fit these input shapes; see match_dimensions.
+  // What a user should know of the weights: values that are not finite.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
+  // Error with the layer's line where shapes do not fit, no implementation does, or memory does not suffice.
   std::shared_ptr<const Plan> compile(const CompileOptions& options = {}) const;
   // What compile() would choose from, for each node that is not a view.
   std::vector<std::vector<Candidate>> candidates(const CompileOptions& options) const;
 
  private:
-  friend struct Preparation;
+  Network() = default;
+
   Graph graph_;
-  std::map<std::string, std::map<std::string, Tensor, std::less<>>> weights_;  // by node path
+  NetworkWeights weights_;
+  std::vector<std::string> warnings_;
   bool structure_only_ = false;
   std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
 };
