@@ -1,0 +1,57 @@
+# Finds a CUDA toolkit where there is one, and sets STRAND_HAVE_CUDA and the architectures to compile for.
+include(CheckLanguage)
+
+set(STRAND_HAVE_CUDA OFF)
+if(STRAND_CUDA STREQUAL "OFF")
+  return()
+endif()
+
+# Packages often leave the toolkit's bin folder out of PATH.
+if(NOT DEFINED CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  find_program(STRAND_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH /usr/local/cuda PATH_SUFFIXES bin)
+  mark_as_advanced(STRAND_NVCC)
+  if(STRAND_NVCC)
+    set(ENV{CUDACXX} ${STRAND_NVCC})
+  endif()
+endif()
+
+# "native" asks the driver. Compute capability 9.0 becomes 90a, since plain 90 has no warpgroup products.
+if(CMAKE_CUDA_ARCHITECTURES STREQUAL "native")
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+    OUTPUT_VARIABLE capabilities OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE status)
+  if(NOT status EQUAL 0 OR NOT capabilities MATCHES "^[0-9]")
+    message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES=native, but nvidia-smi shows no GPU; name an architecture, such as 90a")
+  endif()
+  string(REPLACE "." "" capabilities "${capabilities}")
+  string(REGEX REPLACE "[ \r\n]+" ";" capabilities "${capabilities}")
+  list(REMOVE_DUPLICATES capabilities)
+  list(TRANSFORM capabilities REPLACE "^90$" "90a")
+  list(TRANSFORM capabilities APPEND "-real")
+  set(CMAKE_CUDA_ARCHITECTURES ${capabilities} CACHE STRING "CUDA architectures" FORCE)
+elseif(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  # Machine code for every kind of tensor core, and PTX for what comes after.
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90a-real 90-virtual CACHE STRING "CUDA architectures")
+endif()
+
+# One runtime a process: the shared one, as engine/ links it.
+set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
+check_language(CUDA)
+if(CMAKE_CUDA_COMPILER)
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  if(CUDAToolkit_VERSION VERSION_GREATER_EQUAL 12)
+    set(STRAND_HAVE_CUDA ON)
+    message(STATUS "CUDA ${CUDAToolkit_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+  else()
+    set(reason "CUDA ${CUDAToolkit_VERSION} is too old: strand needs 12 or later")
+  endif()
+else()
+  set(reason "no working CUDA compiler was found; set CMAKE_CUDA_COMPILER or PATH")
+endif()
+if(NOT STRAND_HAVE_CUDA AND STRAND_CUDA STREQUAL "ON")
+  message(FATAL_ERROR "STRAND_CUDA=ON, but ${reason}")
+elseif(NOT STRAND_HAVE_CUDA)
+  message(STATUS "Without CUDA: ${reason}")
+endif()
