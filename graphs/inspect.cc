@@ -1,0 +1,65 @@
+#include "graphs/inspect.h"
+
+#include <algorithm>
+
+#include "engine/checked.h"
+
+namespace strand::graphs {
+namespace {
+
+std::vector<ExtentSummary> extents_of(const Graph& graph, std::span<const TensorType> types) {
+  std::vector<ExtentSummary> extents;
+  for (size_t i = 0; i < graph.inputs.size(); ++i) {
+    if (types[static_cast<size_t>(graph.inputs[i].value)].time_axis == TensorType::kNoTime) continue;
+    for (size_t o = 0; o < graph.outputs.size(); ++o) {
+      extents.push_back({graph.inputs[i].description.name, graph.outputs[o].name,
+                         time_extent(graph, types, graph.inputs[i].value, graph.outputs[o].value)});
+    }
+  }
+  return extents;
+}
+
+}  // namespace
+
+std::string LayerSummary::implementation() const {
+  const auto picked = std::ranges::find_if(candidates, &Candidate::picked);
+  return picked == candidates.end() ? "" : picked->name;
+}
+
+NetworkSummary summarise(const Network& network, const CompileOptions& options) {
+  const Graph& graph = network.graph();
+  const DType dtype = options.precision == Precision::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  const std::vector<TensorType> types = infer_types(graph, options.dimensions, dtype);
+  NetworkSummary summary;
+  summary.name = graph.name;
+  summary.device = options.device;
+  summary.precision = options.precision;
+  for (const GraphInput& input : graph.inputs) {
+    summary.inputs.push_back({input.description.name, types[static_cast<size_t>(input.value)]});
+  }
+  for (const GraphOutput& output : graph.outputs) {
+    summary.outputs.push_back({output.name, types[static_cast<size_t>(output.value)]});
+  }
+  const std::vector<std::vector<Candidate>> candidates = network.candidates(options);
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    LayerSummary layer{node.path, node.type, types_of(node.outputs, types), 0, 0, {}};
+    for (const layers::Parameter& parameter : node.layer->parameters()) {
+      layer.parameters = checked_add(layer.parameters, parameter.shape.elements());
+    }
+    layer.multiply_adds = node.layer->multiply_adds(types_of(node.inputs, types), layer.outputs);
+    layer.candidates = candidates[i];
+    summary.parameters = checked_add(summary.parameters, layer.parameters);
+    summary.multiply_adds = checked_add(summary.multiply_adds, layer.multiply_adds);
+    summary.layers.push_back(std::move(layer));
+  }
+  summary.extents = extents_of(graph, types);
+  const std::shared_ptr<const Plan> plan = network.compile(options);
+  summary.arena_bytes = plan->arena_bytes;
+  for (const PlanStep& step : plan->steps) {
+    summary.weight_bytes = checked_add(summary.weight_bytes, step.weight_bytes);
+  }
+  return summary;
+}
+
+}  // namespace strand::graphs

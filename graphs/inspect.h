@@ -1,0 +1,55 @@
+#pragma once
+// What a network is made of: layers, shapes, parameters, work, memory and how far it looks in time. `strand inspect`
+// prints it. Plain values; any thread.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "graphs/network.h"
+#include "graphs/receptive_field.h"
+
+namespace strand::graphs {
+
+struct PortSummary {
+  std::string name;
+  TensorType type;
+};
+
+struct LayerSummary {
+  std::string path;
+  std::string type;
+  std::vector<TensorType> outputs;
+  int64_t parameters = 0;             // elements, running statistics among them
+  int64_t multiply_adds = 0;          // a run
+  std::vector<Candidate> candidates;  // fastest first; none for a layer that only reshapes
+
+  std::string implementation() const;  // the one picked; empty for a layer that only reshapes
+};
+
+// How far an output looks into an input; only where both have time.
+struct ExtentSummary {
+  std::string input;
+  std::string output;
+  TimeExtent extent;
+};
+
+struct NetworkSummary {
+  std::string name;
+  Device device;
+  Precision precision = Precision::kFloat32;
+  std::vector<PortSummary> inputs;
+  std::vector<LayerSummary> layers;
+  std::vector<PortSummary> outputs;
+  std::vector<ExtentSummary> extents;
+  int64_t parameters = 0;
+  int64_t multiply_adds = 0;
+  int64_t weight_bytes = 0;
+  int64_t arena_bytes = 0;  // activations and workspaces
+  int64_t peak_bytes() const { return weight_bytes + arena_bytes; }
+};
+
+// Compiles the network to see what it takes; throws what compile() throws.
+NetworkSummary summarise(const Network& network, const CompileOptions& options);
+
+}  // namespace strand::graphs
