@@ -19,7 +19,9 @@ Progress::Progress(std::string what) : what_(std::move(what)) {
   if (isatty(STDERR_FILENO) != 0) thread_ = std::thread([this] { show(); });
 }
 
-Progress::~Progress() {
+Progress::~Progress() { finish(); }
+
+void Progress::finish() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;

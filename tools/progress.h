@@ -18,6 +18,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void say(std::string_view detail);
+  // Wipes the line; to be called before results are printed.
+  void finish();
 
  private:
   void show();

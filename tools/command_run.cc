@@ -1,0 +1,177 @@
+// strand run: a network on inputs from files, outputs to files.
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <memory>
+
+#include "engine/error.h"
+#include "engine/session.h"
+#include "tools/commands.h"
+#include "tools/options.h"
+#include "tools/progress.h"
+#include "tools/table.h"
+#include "tools/tensor_files.h"
+
+namespace strand::tools {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  strand run net.yaml --input call.wav --output probabilities.npy
+  strand run net.yaml --input audio=a.npy --input condition=c.npy --output all.npz --device cuda
+  strand run net.yaml --random --set length=16000 --weights random --seed 7
+Without --output the outputs' ranges are printed and nothing is written.)";
+
+struct RunOptions {
+  NetworkOptions network;
+  std::vector<std::string> inputs;
+  std::vector<std::string> outputs;
+  bool random = false;
+  int rate = 0;
+};
+
+double milliseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string count_implementations(const Plan& plan) {
+  std::map<std::string, int> counts;
+  for (const PlanStep& step : plan.steps) ++counts[step.implementation];
+  std::string text;
+  for (const auto& [name, count] : counts) text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", name, count);
+  return text.empty() ? "none" : text;
+}
+
+// "-0.25 to 0.93", and how many are not finite.
+std::string range_of(const Tensor& tensor) {
+  if (!is_floating_point(tensor.type().dtype) || tensor.shape().elements() == 0) return "-";
+  const Tensor values = tensor.to(DType::kFloat64);
+  double lowest = INFINITY;
+  double highest = -INFINITY;
+  int64_t odd = 0;
+  for (const double value : values.as<const double>()) {
+    if (!std::isfinite(value)) {
+      ++odd;
+      continue;
+    }
+    lowest = std::min(lowest, value);
+    highest = std::max(highest, value);
+  }
+  std::string text = lowest <= highest ? fmt::format("{:.6g} to {:.6g}", lowest, highest) : "nothing finite";
+  if (odd > 0) text += fmt::format(", {} not finite", odd);
+  return text;
+}
+
+// The rate of audio outputs, which must be known before anything is computed: --rate, or the input's where an output
+// is as long as that.
+int output_rate(const RunOptions& options, const graphs::Graph& graph, const Inputs& inputs, const Plan& plan,
+                const OutputFiles& files) {
+  if (!files.wants_rate()) return 0;
+  for (size_t i = 0; i < plan.outputs.size(); ++i) {
+    const Shape& shape = plan.output_type(i).shape;
+    const std::string target = files.target_of(plan.outputs[i].name);
+    if (target.find(".wav") == std::string::npos) continue;
+    if (shape.rank() != 3 || shape[0] != 1) {
+      throw Error(ErrorCategory::kShape, fmt::format("{}: output '{}' has shape {}, audio is [1, channels, frames]",
+                                                     target, plan.outputs[i].name, to_string(shape)));
+    }
+    const Shape& input = plan.input_type(0).shape;
+    if (options.rate == 0 && shape[-1] != input[-1]) {
+      throw Error(ErrorCategory::kShape,
+                  fmt::format("{}: output '{}' has {} samples for {} of the input; say its rate with --rate", target,
+                              plan.outputs[i].name, shape[-1], input[-1]));
+    }
+  }
+  if (options.rate != 0) return options.rate;
+  if (inputs.rate != 0) return inputs.rate;
+  if (graph.inputs[0].description.rate != 0) return static_cast<int>(graph.inputs[0].description.rate);
+  throw Error(ErrorCategory::kShape, "audio output: no rate is known; say it with --rate");
+}
+
+struct Result {
+  TensorMap outputs;
+  double prepare_ms = 0;
+  double run_ms = 0;
+};
+
+Result compute(Session& session, const Inputs& inputs) {
+  const Plan& plan = session.plan();
+  std::vector<TensorView> views;
+  for (const PlanPort& input : plan.inputs) views.push_back(inputs.tensors.find(input.name)->second.view());
+  Result result;
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<Tensor> outputs = session.run_to_host(views);
+  result.run_ms = milliseconds_since(start);
+  for (size_t i = 0; i < outputs.size(); ++i) result.outputs.emplace(plan.outputs[i].name, std::move(outputs[i]));
+  return result;
+}
+
+void report(const Session& session, size_t layers, const Inputs& inputs, const OutputFiles& files,
+            const Result& result) {
+  const Plan& plan = session.plan();
+  const std::string threads =
+      plan.device.is_cpu() ? fmt::format(", {} threads", session.context().threads()) : std::string();
+  fmt::print("network  {} ({} layers) on {}{}, {}\n", plan.name, layers, to_string(plan.device), threads,
+             to_string(plan.precision));
+  for (const PlanPort& input : plan.inputs) {
+    fmt::print("input    {}  {}  from {}\n", input.name, to_string(inputs.tensors.find(input.name)->second.type()),
+               inputs.origins.find(input.name)->second);
+  }
+  fmt::print("kernels  {}\n", count_implementations(plan));
+  for (const auto& [name, tensor] : result.outputs) {
+    const std::string target = files.target_of(name);
+    fmt::print("output   {}  {}  {}{}\n", name, to_string(tensor.type()), range_of(tensor),
+               target.empty() ? ", not written (no --output)" : ", to " + target);
+  }
+  fmt::print("time     {} for this first run, {} to prepare\n", format_ms(result.run_ms), format_ms(result.prepare_ms));
+}
+
+int run(const RunOptions& options) {
+  Progress progress("strand run:");
+  progress.say("reading");
+  graphs::CompileOptions compile = compile_options(options.network);
+  const graphs::Network network = load_network(options.network);
+  const OutputFiles files(network.graph(), options.outputs);
+  Inputs inputs = read_inputs(network.graph(), options.inputs);
+  match_sizes(network.graph(), inputs.shapes(), compile);
+  if (options.random) fill_missing(network.graph(), compile.dimensions, options.network.seed, inputs);
+  require_all(network.graph(), inputs);
+
+  progress.say("preparing");
+  const auto start = std::chrono::steady_clock::now();
+  Session session(network.compile(compile), options.network.threads);
+  const double prepare_ms = milliseconds_since(start);
+  const int rate = output_rate(options, network.graph(), inputs, session.plan(), files);
+
+  progress.say("computing");
+  Result result = compute(session, inputs);
+  result.prepare_ms = prepare_ms;
+  progress.say("writing");
+  files.write(result.outputs, rate);
+  progress.finish();
+  report(session, network.graph().nodes.size(), inputs, files, result);
+  return 0;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("run", "Run a network on files");
+  const auto options = std::make_shared<RunOptions>();
+  add_network_argument(*command, options->network);
+  add_list(
+      *command, "--input", options->inputs,
+      "FILE, or NAME=FILE with several inputs: .npy, .npz, .safetensors (by name) or .wav as [1, channels, frames]");
+  add_list(*command, "--output", options->outputs, "FILE, or NAME=FILE: .npy, .npz, .safetensors or .wav");
+  command->add_flag("--random", options->random, "Fill inputs that no file is given for with N(0, 1) from --seed");
+  command->add_option("--rate", options->rate, "Rate of audio outputs in Hz, where it is not the input's")
+      ->check(CLI::Range(1, 100'000'000));
+  add_device_option(*command, options->network);
+  add_network_options(*command, options->network);
+  command->footer(kExamples);
+  command->callback([options, &exit_code] { exit_code = run(*options); });
+}
+
+}  // namespace strand::tools

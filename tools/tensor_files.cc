@@ -1,0 +1,268 @@
+#include "tools/tensor_files.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+
+#include "engine/error.h"
+#include "graphs/io/file.h"
+#include "graphs/io/npy.h"
+#include "graphs/io/npz.h"
+#include "graphs/io/safetensors.h"
+#include "graphs/io/wav.h"
+#include "graphs/normal.h"
+
+namespace strand::tools {
+namespace {
+
+enum class Format : uint8_t { kNpy, kNpz, kSafetensors, kAudio };
+
+Format format_of(const std::string& path) {
+  std::string extension = std::filesystem::path(path).extension().string();
+  std::ranges::transform(extension, extension.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (extension == ".npy") return Format::kNpy;
+  if (extension == ".npz") return Format::kNpz;
+  if (extension == ".safetensors") return Format::kSafetensors;
+  for (const char* audio : {".wav", ".flac", ".ogg", ".aiff", ".aif"}) {
+    if (extension == audio) return Format::kAudio;
+  }
+  throw Error(ErrorCategory::kUnsupported, path + ": expected a file named .npy, .npz, .safetensors or .wav");
+}
+
+bool holds_one(const std::string& path) {
+  const Format format = format_of(path);
+  return format == Format::kNpy || format == Format::kAudio;
+}
+
+std::string join(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "none" : text;
+}
+
+std::vector<std::string> input_names(const graphs::Graph& graph) {
+  std::vector<std::string> names;
+  for (const graphs::GraphInput& input : graph.inputs) names.push_back(input.description.name);
+  return names;
+}
+
+std::vector<std::string> output_names(const graphs::Graph& graph) {
+  std::vector<std::string> names;
+  for (const graphs::GraphOutput& output : graph.outputs) names.push_back(output.name);
+  return names;
+}
+
+struct Argument {
+  std::string name;  // empty: not said
+  std::string path;
+};
+
+// "name=file" where the part before '=' can be no path, else a file.
+Argument split_argument(const std::string& text, const std::vector<std::string>& names, const char* what) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || text.find_first_of("/\\") < equals) return {"", text};
+  const std::string name = text.substr(0, equals);
+  if (std::ranges::count(names, name) == 0) {
+    throw Error(ErrorCategory::kSchema, fmt::format("{}: no {} '{}'; there is {}", text, what, name, join(names)));
+  }
+  return {name, text.substr(equals + 1)};
+}
+
+Tensor to_float(Tensor tensor, const std::string& path) {
+  const DType dtype = tensor.type().dtype;
+  if (dtype == DType::kFloat32) return tensor;
+  if (is_floating_point(dtype)) return tensor.to(DType::kFloat32);
+  throw Error(ErrorCategory::kShape, fmt::format("{}: is {}, expected a floating point type", path, to_string(dtype)));
+}
+
+// The same elements as [1, 1, L] or [1, C, L], where an input of rank 3 was given less.
+Tensor with_rank(Tensor tensor, size_t rank) {
+  if (rank != 3 || tensor.shape().rank() == 0 || tensor.shape().rank() >= 3) return tensor;
+  Shape shape;
+  while (shape.rank() + tensor.shape().rank() < 3) shape.append(1);
+  for (const int64_t size : tensor.shape().sizes()) shape.append(size);
+  return {shape, tensor.as<const float>()};
+}
+
+class InputReader {
+ public:
+  InputReader(const graphs::Graph& graph, Inputs& inputs) : graph_(graph), inputs_(inputs) {}
+
+  void read(const std::string& text) {
+    const Argument argument = split_argument(text, input_names(graph_), "input");
+    int rate = 0;
+    TensorMap tensors = read_tensors(argument.path, &rate);
+    if (!argument.name.empty()) {
+      take(argument.name, pick(tensors, argument), argument.path, rate);
+    } else if (holds_one(argument.path)) {
+      if (graph_.inputs.size() != 1) {
+        throw Error(ErrorCategory::kSchema, fmt::format("--input {}: say for which input, as NAME={}; there is {}",
+                                                        argument.path, argument.path, join(input_names(graph_))));
+      }
+      take(graph_.inputs[0].description.name, std::move(tensors.begin()->second), argument.path, rate);
+    } else {
+      for (auto& [name, tensor] : tensors) take(name, std::move(tensor), argument.path, rate);
+    }
+  }
+
+ private:
+  // An archive's only array, or the one of the input's name.
+  static Tensor pick(TensorMap& tensors, const Argument& argument) {
+    const auto found = tensors.size() == 1 ? tensors.begin() : tensors.find(argument.name);
+    if (found != tensors.end()) return std::move(found->second);
+    throw Error(ErrorCategory::kSchema, argument.path + ": has no array '" + argument.name + "'");
+  }
+
+  void take(const std::string& name, Tensor tensor, const std::string& path, int rate) {
+    const auto input =
+        std::ranges::find(graph_.inputs, name, [](const graphs::GraphInput& i) { return i.description.name; });
+    if (input == graph_.inputs.end()) {
+      throw Error(ErrorCategory::kSchema, fmt::format("{}: its array '{}' is no input of {}; there is {}", path, name,
+                                                      graph_.file, join(input_names(graph_))));
+    }
+    const graphs::InputDescription& description = input->description;
+    if (rate != 0 && description.rate != 0 && rate != description.rate) {
+      throw Error(ErrorCategory::kShape, fmt::format("{}: has a rate of {} Hz, but input '{}' of {} expects {} Hz",
+                                                     path, rate, name, graph_.file, description.rate));
+    }
+    const Shape found = tensor.shape();
+    Tensor floats = with_rank(to_float(std::move(tensor), path), description.shape.size());
+    std::string origin = path;
+    if (rate != 0) origin += fmt::format(", {} Hz", rate);
+    if (floats.shape() != found) origin += fmt::format(", taken from {}", to_string(found));
+    if (!inputs_.tensors.emplace(name, std::move(floats)).second) {
+      throw Error(ErrorCategory::kSchema, fmt::format("{}: input '{}' was given before", path, name));
+    }
+    inputs_.origins[name] = origin;
+    if (rate != 0) inputs_.rate = rate;
+  }
+
+  const graphs::Graph& graph_;
+  Inputs& inputs_;
+};
+
+}  // namespace
+
+TensorMap read_tensors(const std::string& path, int* rate) {
+  TensorMap tensors;
+  switch (format_of(path)) {
+    case Format::kNpz:
+      return read_npz(path);
+    case Format::kSafetensors:
+      return read_safetensors(path);
+    case Format::kNpy:
+      tensors.emplace("", read_npy(path));
+      break;
+    case Format::kAudio: {
+      Audio audio = read_wav(path);
+      if (rate != nullptr) *rate = audio.rate;
+      tensors.emplace("", std::move(audio.samples));
+      break;
+    }
+  }
+  return tensors;
+}
+
+std::map<std::string, Shape> Inputs::shapes() const {
+  std::map<std::string, Shape> result;
+  for (const auto& [name, tensor] : tensors) result.emplace(name, tensor.shape());
+  return result;
+}
+
+Inputs read_inputs(const graphs::Graph& graph, const std::vector<std::string>& arguments) {
+  Inputs inputs;
+  InputReader reader(graph, inputs);
+  for (const std::string& argument : arguments) reader.read(argument);
+  return inputs;
+}
+
+void require_all(const graphs::Graph& graph, const Inputs& inputs) {
+  for (const std::string& name : input_names(graph)) {
+    if (inputs.tensors.contains(name)) continue;
+    throw Error(ErrorCategory::kSchema,
+                fmt::format("{}: input '{}' was not given: --input {}=FILE, or --random", graph.file, name, name));
+  }
+}
+
+void fill_missing(const graphs::Graph& graph, const graphs::Dimensions& sizes, uint64_t seed, Inputs& inputs) {
+  const std::vector<TensorType> types = graphs::infer_types(graph, sizes, DType::kFloat32);
+  for (const graphs::GraphInput& input : graph.inputs) {
+    const std::string& name = input.description.name;
+    if (inputs.tensors.contains(name)) continue;
+    Tensor tensor(types[static_cast<size_t>(input.value)]);
+    graphs::fill_normal(tensor.as<float>(), seed++);
+    inputs.origins[name] = fmt::format("random N(0, 1), seed {}", seed - 1);
+    inputs.tensors.emplace(name, std::move(tensor));
+  }
+}
+
+OutputFiles::OutputFiles(const graphs::Graph& graph, const std::vector<std::string>& arguments) {
+  const std::vector<std::string> names = output_names(graph);
+  for (const std::string& text : arguments) {
+    Argument argument = split_argument(text, names, "output");
+    const Format format = format_of(argument.path);
+    if (format == Format::kNpz && !built_with_libzip()) {
+      throw Error(ErrorCategory::kUnsupported, argument.path + ": built without libzip, which .npz files need");
+    }
+    if (format == Format::kAudio) {
+      if (!built_with_sndfile()) {
+        throw Error(ErrorCategory::kUnsupported, argument.path + ": built without libsndfile, which audio files need");
+      }
+      if (!argument.path.ends_with(".wav")) {
+        throw Error(ErrorCategory::kUnsupported, argument.path + ": audio is written as .wav only");
+      }
+    }
+    if (argument.name.empty() && holds_one(argument.path)) {
+      if (names.size() != 1) {
+        throw Error(ErrorCategory::kSchema, fmt::format("--output {}: say which output, as NAME={}; there is {}",
+                                                        argument.path, argument.path, join(names)));
+      }
+      argument.name = names[0];
+    }
+    if (std::ranges::count(files_, argument.path, &Entry::path) > 0) {
+      throw Error(ErrorCategory::kSchema, "--output " + text + ": the file is named twice");
+    }
+    check_writable(argument.path);
+    files_.push_back({argument.name, argument.path});
+  }
+}
+
+bool OutputFiles::wants_rate() const {
+  return std::ranges::any_of(files_, [](const Entry& entry) { return format_of(entry.path) == Format::kAudio; });
+}
+
+std::string OutputFiles::target_of(const std::string& output) const {
+  std::vector<std::string> targets;
+  for (const Entry& entry : files_) {
+    if (entry.output.empty() || entry.output == output) targets.push_back(entry.path);
+  }
+  return targets.empty() ? "" : join(targets);
+}
+
+void OutputFiles::write(const TensorMap& outputs, int rate) const {
+  for (const Entry& entry : files_) {
+    TensorMap chosen;
+    for (const auto& [name, tensor] : outputs) {
+      if (entry.output.empty() || entry.output == name) chosen.emplace(name, copy_of(tensor.view()));
+    }
+    switch (format_of(entry.path)) {
+      case Format::kNpz:
+        write_npz(entry.path, chosen);
+        break;
+      case Format::kSafetensors:
+        write_safetensors(entry.path, chosen);
+        break;
+      case Format::kNpy:
+        write_npy(entry.path, chosen.begin()->second.view());
+        break;
+      case Format::kAudio:
+        write_wav(entry.path, chosen.begin()->second.view(), rate);
+        break;
+    }
+  }
+}
+
+}  // namespace strand::tools
