@@ -1,7 +1,7 @@
 # Finds a CUDA toolkit where there is one, and sets STRAND_HAVE_CUDA and the architectures to compile for.
 include(CheckLanguage)
 
-set(STRAND_HAVE_CUDA OFF)
+set(STRAND_HAVE_CUDA OFF CACHE INTERNAL "Whether the CUDA backend is built")
 if(STRAND_CUDA STREQUAL "OFF")
   return()
 endif()
@@ -42,7 +42,7 @@ if(CMAKE_CUDA_COMPILER)
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   if(CUDAToolkit_VERSION VERSION_GREATER_EQUAL 12)
-    set(STRAND_HAVE_CUDA ON)
+    set(STRAND_HAVE_CUDA ON CACHE INTERNAL "Whether the CUDA backend is built")
     message(STATUS "CUDA ${CUDAToolkit_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
   else()
     set(reason "CUDA ${CUDAToolkit_VERSION} is too old: strand needs 12 or later")
