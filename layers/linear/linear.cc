@@ -1,0 +1,113 @@
+#include "layers/linear/linear.h"
+
+#include <cmath>
+#include <string>
+
+#include "engine/checked.h"
+#include "engine/error.h"
+#include "layers/implementation_list.h"
+#include "layers/registry.h"
+
+namespace strand::layers {
+namespace {
+
+using DoublesOwner = std::shared_ptr<const Buffer>;
+
+// What the reference sums; with kMagnitudes the sum of the terms' magnitudes, which the error bound scales with.
+template <bool kMagnitudes>
+struct LinearBody {
+  LinearProblem problem;
+  DoublesOwner weight;  // [out, in]
+  DoublesOwner bias;    // [out]; null without
+
+  static double term(double value) { return kMagnitudes ? std::fabs(value) : value; }
+
+  template <class T>
+  void operator()(const Bindings& bindings) const {
+    const auto* x = bindings.inputs[0].ptr<const T>();
+    auto* y = bindings.outputs[0].ptr<T>();
+    const auto* w = reinterpret_cast<const double*>(weight->data());
+    const auto* b = bias != nullptr ? reinterpret_cast<const double*>(bias->data()) : nullptr;
+    for (int64_t row = 0; row < problem.rows; ++row) {
+      for (int64_t o = 0; o < problem.out_features; ++o) {
+        double sum = b != nullptr ? term(b[o]) : 0.0;
+        for (int64_t i = 0; i < problem.in_features; ++i) {
+          sum += term(w[o * problem.in_features + i] * static_cast<double>(x[row * problem.in_features + i]));
+        }
+        y[row * problem.out_features + o] = static_cast<T>(sum);
+      }
+    }
+  }
+};
+
+template <bool kMagnitudes>
+LinearBody<kMagnitudes> make_body(const LinearProblem& problem, const Weights& weights) {
+  return {problem, weights.doubles("weight"), problem.bias ? weights.doubles("bias") : nullptr};
+}
+
+bool over_time(const TensorType& input) { return input.time_axis == input.shape.rank() - 1; }
+
+}  // namespace
+
+LinearProblem Linear::problem(std::span<const TensorType> inputs) const {
+  const Shape& shape = inputs[0].shape;
+  return {shape.elements(0, shape.rank() - 1), in_features_, out_features_, bias_};
+}
+
+std::vector<TensorType> Linear::infer(std::span<const TensorType> inputs) const {
+  TensorType output = inputs[0];
+  const int last = output.shape.rank() - 1;
+  if (output.shape[last] != in_features_) {
+    throw Error(ErrorCategory::kShape, "input " + to_string(output.shape) + " has " +
+                                           std::to_string(output.shape[last]) +
+                                           " features in its last axis, in_features is " + std::to_string(in_features_));
+  }
+  output.shape.set(last, out_features_);
+  if (over_time(inputs[0])) output.time_axis = TensorType::kNoTime;
+  return {output};
+}
+
+std::vector<Parameter> Linear::parameters() const {
+  std::vector<Parameter> list = {{"weight", {out_features_, in_features_}, Init::kUniform, in_features_}};
+  if (bias_) list.push_back({"bias", {out_features_}, Init::kUniform, in_features_});
+  return list;
+}
+
+TimeMap Linear::time_map(int, int, std::span<const TensorType> inputs) const {
+  return over_time(inputs[0]) ? TimeMap::all("Linear's features are the times") : TimeMap::pointwise();
+}
+
+int64_t Linear::multiply_adds(std::span<const TensorType> inputs, std::span<const TensorType>) const {
+  return checked_mul(inputs[0].shape.elements(), out_features_);
+}
+
+std::vector<Implementation> Linear::implementations(const PrepareArgs& args) const {
+  std::vector<Implementation> list;
+  linear_cuda(*this, args, list);
+  const LinearProblem problem = this->problem(args.inputs);
+  list.push_back(
+      float32_implementation(args, "cpu.eigen", [&args, problem] { return linear_cpu(problem, args.weights); }));
+  list.push_back(
+      reference_implementation(args, [&args, problem] { return make_body<false>(problem, args.weights); }));
+  return list;
+}
+
+ErrorBound Linear::error_bound(const PrepareArgs& args) const {
+  return error_bound_of(4, [body = make_body<true>(problem(args.inputs), args.weights)](const Bindings& bindings) {
+    body.operator()<double>(bindings);
+  });
+}
+
+void register_linear(LayerRegistry& registry) {
+  registry.add({"Linear",
+                "a matrix product over the last axis, and a bias",
+                {{"in_features", kInteger, "size of the input's last axis"},
+                 {"out_features", kInteger, "size of the output's last axis"},
+                 {"bias", kBoolean, "whether there is one", true}},
+                [](const Attributes& a) {
+                  return std::make_unique<Linear>(a.positive("in_features"), a.positive("out_features"),
+                                                  a.boolean("bias"));
+                }});
+}
+
+}  // namespace strand::layers

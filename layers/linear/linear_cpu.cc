@@ -1,0 +1,97 @@
+// Linear on the CPU: the weights lie as panels of 16 outputs, [panel][in][16], zeros in a last panel's tail, and up to
+// six rows of x meet a panel at a time, so that 12 vector accumulators stay in registers. An output's sum runs over
+// `in` in order, whatever the row, block or thread: a row's result never depends on the others. Eigen's own product is
+// not used, because it allocates and its order depends on the sizes.
+
+#include <Eigen/Core>
+
+#include <algorithm>
+#include <array>
+
+#include "engine/checked.h"
+#include "layers/function_kernel.h"
+#include "layers/linear/linear.h"
+
+namespace strand::layers {
+namespace {
+
+constexpr int kPanel = 16;
+constexpr int kRows = 6;
+
+using Panel = Eigen::Array<float, kPanel, 1>;
+using PanelMap = Eigen::Map<const Panel, Eigen::Aligned64>;
+
+std::shared_ptr<const Buffer> pack_panels(const LinearProblem& problem, const Weights& weights) {
+  const int64_t panels = ceil_div(problem.out_features, kPanel);
+  const int64_t floats = checked_mul(checked_mul(panels, kPanel), problem.in_features);
+  return weights.pack("weight.panels16", checked_mul(floats, int64_t{sizeof(float)}), [&](std::byte* target) {
+    auto* packed = reinterpret_cast<float*>(target);
+    const std::span<const float> weight = weights.host("weight");
+    for (int64_t o = 0; o < panels * kPanel; ++o) {
+      float* column = packed + o / kPanel * kPanel * problem.in_features + o % kPanel;
+      for (int64_t i = 0; i < problem.in_features; ++i) {
+        column[i * kPanel] = o < problem.out_features ? weight[static_cast<size_t>(o * problem.in_features + i)] : 0.0F;
+      }
+    }
+  });
+}
+
+// y[r, 0 .. outs) for `rows` rows: the panel's product on top of the bias.
+template <int rows>
+void multiply(const float* panel, const float* x, int64_t in, const Panel& bias, float* y, int64_t out, int64_t outs) {
+  std::array<Panel, rows> sums;
+  for (Panel& sum : sums) sum = bias;
+  for (int64_t i = 0; i < in; ++i) {
+    const PanelMap w(panel + i * kPanel);
+    for (int r = 0; r < rows; ++r) sums[static_cast<size_t>(r)] += w * x[r * in + i];
+  }
+  for (int r = 0; r < rows; ++r) std::copy_n(sums[static_cast<size_t>(r)].data(), outs, y + r * out);
+}
+
+using Multiply = decltype(&multiply<1>);
+constexpr std::array<Multiply, kRows> kMultiply = {multiply<1>, multiply<2>, multiply<3>,
+                                                   multiply<4>, multiply<5>, multiply<6>};
+
+class LinearKernel final : public Kernel {
+ public:
+  LinearKernel(const LinearProblem& problem, const Weights& weights)
+      : problem_(problem),
+        panels_(pack_panels(problem, weights)),
+        bias_(problem.bias ? weights.floats("bias") : nullptr) {}
+
+  void run(const Context& context, const Bindings& bindings) const override {
+    const auto* x = bindings.inputs[0].ptr<const float>();
+    auto* y = bindings.outputs[0].ptr<float>();
+    const int64_t blocks = ceil_div(problem_.rows, kRows);
+    const int64_t panels = ceil_div(problem_.out_features, kPanel);
+    // A thread should have some 100,000 multiply-adds to do.
+    const int64_t grain = 100'000 / (problem_.in_features * kPanel * kRows) + 1;
+    context.parallel_for(blocks * panels, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) run_block(item / blocks, item % blocks * kRows, x, y);
+    });
+  }
+
+ private:
+  void run_block(int64_t panel, int64_t row, const float* x, float* y) const {
+    const int64_t first = panel * kPanel;
+    const int64_t outs = std::min<int64_t>(kPanel, problem_.out_features - first);
+    Panel bias = Panel::Zero();
+    if (bias_ != nullptr) std::copy_n(reinterpret_cast<const float*>(bias_->data()) + first, outs, bias.data());
+    const int64_t rows = std::min<int64_t>(kRows, problem_.rows - row);
+    const auto* weights = reinterpret_cast<const float*>(panels_->data()) + first * problem_.in_features;
+    kMultiply[static_cast<size_t>(rows - 1)](weights, x + row * problem_.in_features, problem_.in_features, bias,
+                                             y + row * problem_.out_features + first, problem_.out_features, outs);
+  }
+
+  LinearProblem problem_;
+  std::shared_ptr<const Buffer> panels_;
+  std::shared_ptr<const Buffer> bias_;
+};
+
+}  // namespace
+
+std::unique_ptr<Kernel> linear_cpu(const LinearProblem& problem, const Weights& weights) {
+  return std::make_unique<LinearKernel>(problem, weights);
+}
+
+}  // namespace strand::layers

@@ -1,0 +1,35 @@
+#pragma once
+// The layers that apply one function to each element: any shape, same shape out. Immutable.
+
+#include <vector>
+
+#include "layers/layer.h"
+#include "layers/pointwise/functions.h"
+
+namespace strand::layers {
+
+// How far float32 results may be: factor * eps * scale(x, y), y being the true value.
+struct PointwiseError {
+  double factor = 0;
+  double (*scale)(double x, double y) = nullptr;  // null: |y|
+};
+
+class Pointwise final : public Layer {
+ public:
+  Pointwise(const Activation& activation, PointwiseError error) : activation_(activation), error_(error) {}
+
+  const Activation& activation() const { return activation_; }
+
+  std::vector<TensorType> infer(std::span<const TensorType> inputs) const override { return {inputs[0]}; }
+  std::vector<Implementation> implementations(const PrepareArgs& args) const override;
+  ErrorBound error_bound(const PrepareArgs& args) const override;
+
+ private:
+  Activation activation_;
+  PointwiseError error_;
+};
+
+std::unique_ptr<Kernel> pointwise_cpu(const Activation& activation);
+void pointwise_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
+
+}  // namespace strand::layers

@@ -1,0 +1,104 @@
+#include "layers/softmax/softmax.h"
+
+#include <cmath>
+#include <limits>
+
+#include "layers/implementation_list.h"
+#include "layers/registry.h"
+
+namespace strand::layers {
+namespace {
+
+struct RowSums {
+  double max = -std::numeric_limits<double>::infinity();
+  double sum = 0;       // of exp(x - max)
+  double distance = 0;  // of exp(x - max) * |x - max|
+};
+
+template <class T>
+RowSums sums_of(const T* x, int64_t size, int64_t stride) {
+  RowSums row;
+  for (int64_t i = 0; i < size; ++i) row.max = std::fmax(row.max, static_cast<double>(x[i * stride]));
+  for (int64_t i = 0; i < size; ++i) {
+    const double distance = static_cast<double>(x[i * stride]) - row.max;
+    const double e = std::exp(distance);
+    row.sum += e;
+    if (e != 0) row.distance -= e * distance;
+  }
+  return row;
+}
+
+// Calls body(x, y, size, stride) for each row.
+template <class T, class Body>
+void for_each_row(const AxisSplit& split, const Bindings& bindings, Body body) {
+  for (int64_t outer = 0; outer < split.outer; ++outer) {
+    for (int64_t inner = 0; inner < split.inner; ++inner) {
+      const int64_t offset = outer * split.size * split.inner + inner;
+      body(bindings.inputs[0].ptr<const T>() + offset, bindings.outputs[0].ptr<T>() + offset, split.size, split.inner);
+    }
+  }
+}
+
+struct Reference {
+  AxisSplit split;
+  template <class T>
+  void operator()(const Bindings& bindings) const {
+    for_each_row<T>(split, bindings, [](const T* x, T* y, int64_t size, int64_t stride) {
+      const RowSums row = sums_of(x, size, stride);
+      for (int64_t i = 0; i < size * stride; i += stride) {
+        y[i] = static_cast<T>(std::exp(static_cast<double>(x[i]) - row.max) / row.sum);
+      }
+    });
+  }
+};
+
+// exp turns the rounding of x - max into a relative error of |x - max| * eps, in the sum with each term's weight; the
+// rest is exp's own error, the sum's and the division's.
+struct Scale {
+  AxisSplit split;
+  void operator()(const Bindings& bindings) const {
+    for_each_row<double>(split, bindings, [](const double* x, double* y, int64_t size, int64_t stride) {
+      const RowSums row = sums_of(x, size, stride);
+      const double common = 4 + row.distance / row.sum + std::log2(static_cast<double>(size));
+      for (int64_t i = 0; i < size * stride; i += stride) {
+        const double distance = row.max - x[i];
+        const double e = std::exp(-distance) / row.sum;
+        y[i] = (e != 0 ? e * (common + distance) : 0) + kUnderflow;
+      }
+    });
+  }
+};
+
+}  // namespace
+
+std::vector<TensorType> Softmax::infer(std::span<const TensorType> inputs) const {
+  split(inputs[0].shape);  // for its check of the axis
+  return {inputs[0]};
+}
+
+TimeMap Softmax::time_map(int, int, std::span<const TensorType> inputs) const {
+  const bool over_time = inputs[0].shape.checked_axis(static_cast<int>(dim_)) == inputs[0].time_axis;
+  return over_time ? TimeMap::all("Softmax over the time axis") : TimeMap::pointwise();
+}
+
+std::vector<Implementation> Softmax::implementations(const PrepareArgs& args) const {
+  std::vector<Implementation> list;
+  softmax_cuda(*this, args, list);
+  const AxisSplit rows = split(args.inputs[0].shape);
+  list.push_back(float32_implementation(args, "cpu.native", [rows] { return softmax_cpu(rows); }));
+  list.push_back(reference_implementation(args, [rows] { return Reference{rows}; }));
+  return list;
+}
+
+ErrorBound Softmax::error_bound(const PrepareArgs& args) const {
+  return error_bound_of(4, Scale{split(args.inputs[0].shape)});
+}
+
+void register_softmax(LayerRegistry& registry) {
+  registry.add({"Softmax",
+                "exp(x) over its sum along one axis",
+                {{"dim", kInteger, "the axis; a negative one counts from the end"}},
+                [](const Attributes& a) { return std::make_unique<Softmax>(a.integer("dim")); }});
+}
+
+}  // namespace strand::layers

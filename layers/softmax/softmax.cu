@@ -1,0 +1,103 @@
+// Softmax on CUDA: the tensor as [outer, size, inner], a row being the `size` elements that lie `inner` apart.
+//
+// Mapping: a block has (columns, lanes) threads, columns * lanes = 256. It owns `columns` rows that lie side by side;
+// the `lanes` threads of a row share its elements. With inner = 1 a row is contiguous, so lanes run along x (32, or all
+// 256 where a row is long); else columns run along x, 32 of them, and loads of neighbouring rows coalesce. Three passes:
+// maximum, sum, values; the second and third read from the cache while rows * size fits there (about 100 KB a block).
+// Reductions over lanes are trees in shared memory, in the same order each run.
+// Limits: 64-bit sizes; the grid rides on x. Bound by bytes, 8 an element, while the rows stay in the cache.
+
+#include "layers/cuda_launch.cuh"
+#include "layers/implementation_list.h"
+#include "layers/softmax/softmax.h"
+
+namespace strand::layers {
+namespace {
+
+constexpr int kThreads = cuda::kThreads;
+
+struct Rows {
+  int64_t size;
+  int64_t inner;
+  int64_t tiles;  // of an outer index, or of all rows where they are contiguous
+  int64_t count;  // rows in them
+};
+
+struct Max {
+  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
+};
+struct Sum {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+
+// All lanes' values of this thread's row combined; every thread of the block must call it.
+template <class Combine>
+__device__ float reduce(float value, float* shared, int lane, int lanes, int lane_stride, Combine combine) {
+  const int self = threadIdx.x;
+  __syncthreads();
+  shared[self] = value;
+  __syncthreads();
+  for (int half = lanes / 2; half > 0; half /= 2) {
+    if (lane < half) shared[self] = combine(shared[self], shared[self + half * lane_stride]);
+    __syncthreads();
+  }
+  return shared[self - lane * lane_stride];
+}
+
+// kContiguous: lanes run along x and rows are `size` apart. Otherwise columns do.
+template <bool kContiguous, int kLanes>
+__global__ void __launch_bounds__(kThreads)
+    softmax_kernel(const float* __restrict__ x, float* __restrict__ y, Rows rows) {
+  constexpr int kColumns = kThreads / kLanes;
+  constexpr int kLaneStride = kContiguous ? 1 : kColumns;
+  __shared__ float shared[kThreads];
+  const int lane = kContiguous ? threadIdx.x % kLanes : threadIdx.x / kColumns;
+  const int column = kContiguous ? threadIdx.x / kLanes : threadIdx.x % kColumns;
+  const int64_t outer = blockIdx.x / rows.tiles;
+  const int64_t row = blockIdx.x % rows.tiles * kColumns + column;
+  const int64_t size = row < rows.count ? rows.size : 0;  // threads without a row only keep the barriers
+  const int64_t offset = outer * rows.size * rows.inner + (kContiguous ? row * rows.size : row);
+  const int64_t stride = kContiguous ? 1 : rows.inner;
+  x += offset;
+  y += offset;
+
+  float max = -INFINITY;
+  for (int64_t i = lane; i < size; i += kLanes) max = fmaxf(max, x[i * stride]);
+  max = reduce(max, shared, lane, kLanes, kLaneStride, Max());
+  float sum = 0;
+  for (int64_t i = lane; i < size; i += kLanes) sum += expf(x[i * stride] - max);
+  sum = reduce(sum, shared, lane, kLanes, kLaneStride, Sum());
+  for (int64_t i = lane; i < size; i += kLanes) y[i * stride] = expf(x[i * stride] - max) / sum;
+}
+
+template <bool kContiguous, int kLanes>
+void launch(const Context& context, const AxisSplit& split, const float* x, float* y) {
+  const int64_t count = kContiguous ? split.outer : split.inner;
+  const Rows rows{split.size, split.inner, ceil_div(count, kThreads / kLanes), count};
+  const unsigned grid = cuda::grid_size(checked_mul(rows.tiles, kContiguous ? 1 : split.outer), "Softmax");
+  softmax_kernel<kContiguous, kLanes><<<grid, kThreads, 0, cuda::stream(context)>>>(x, y, rows);
+  cuda::check_launch("Softmax");
+}
+
+}  // namespace
+
+void softmax_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
+  const AxisSplit split = static_cast<const Softmax&>(layer).split(args.inputs[0].shape);
+  list.push_back(float32_implementation(args, "cuda.native", [split] {
+    return function_kernel([split](const Context& context, const Bindings& bindings) {
+      constexpr int64_t kLongRow = 1024;
+      if (split.elements() == 0) return;
+      const auto* x = bindings.inputs[0].ptr<const float>();
+      auto* y = bindings.outputs[0].ptr<float>();
+      if (split.inner > 1) {
+        launch<false, 8>(context, split, x, y);
+      } else if (split.size > kLongRow) {
+        launch<true, 256>(context, split, x, y);
+      } else {
+        launch<true, 32>(context, split, x, y);
+      }
+    });
+  }));
+}
+
+}  // namespace strand::layers

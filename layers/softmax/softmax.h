@@ -1,0 +1,30 @@
+#pragma once
+// Softmax over one axis: exp(x - max) / sum of exp(x - max), PyTorch's. A NaN anywhere, or nothing but -Inf, makes all
+// of its row NaN. Immutable.
+
+#include <vector>
+
+#include "layers/axes.h"
+#include "layers/layer.h"
+
+namespace strand::layers {
+
+class Softmax final : public Layer {
+ public:
+  explicit Softmax(int64_t dim) : dim_(dim) {}
+
+  AxisSplit split(const Shape& shape) const { return split_at(shape, dim_); }
+
+  std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
+  TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
+  std::vector<Implementation> implementations(const PrepareArgs& args) const override;
+  ErrorBound error_bound(const PrepareArgs& args) const override;
+
+ private:
+  int64_t dim_;
+};
+
+std::unique_ptr<Kernel> softmax_cpu(const AxisSplit& split);
+void softmax_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
+
+}  // namespace strand::layers
