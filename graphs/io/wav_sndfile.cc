@@ -1,0 +1,217 @@
+#include <sndfile.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <vector>
+
+#include "engine/checked.h"
+#include "graphs/io/file.h"
+#include "graphs/io/wav.h"
+
+namespace strand {
+namespace {
+
+constexpr int64_t kMaxSamples = int64_t{1} << 30;
+constexpr int64_t kMaxWavBytes = 0xFFFFF000;  // of data: sizes are 32 bits, and the header needs a few
+constexpr int kMaxChannels = 1024;            // libsndfile's own limit
+
+struct Close {
+  void operator()(SNDFILE* file) const { sf_close(file); }
+};
+using SoundFile = std::unique_ptr<SNDFILE, Close>;
+
+// libsndfile's view of a ByteSource. Exceptions must not cross libsndfile, so the callback keeps them for later.
+struct SoundInput {
+  const ByteSource& source;
+  int64_t at = 0;
+  std::exception_ptr thrown;
+
+  static SoundInput& of(void* self) { return *static_cast<SoundInput*>(self); }
+  static sf_count_t size(void* self) { return of(self).source.size(); }
+  static sf_count_t tell(void* self) { return of(self).at; }
+  static sf_count_t seek(sf_count_t offset, int whence, void* self) {
+    SoundInput& input = of(self);
+    const int64_t base = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? input.at : input.source.size();
+    int64_t target = 0;
+    if (__builtin_add_overflow(base, offset, &target) || target < 0 || target > input.source.size()) return -1;
+    input.at = target;
+    return target;
+  }
+  static sf_count_t read(void* data, sf_count_t bytes, void* self) {
+    SoundInput& input = of(self);
+    const int64_t count = std::clamp<int64_t>(input.source.size() - input.at, 0, bytes);
+    try {
+      input.source.read_at(input.at, {static_cast<std::byte*>(data), static_cast<size_t>(count)});
+    } catch (...) {
+      input.thrown = std::current_exception();
+      return 0;
+    }
+    input.at += count;
+    return count;
+  }
+  static sf_count_t write(const void*, sf_count_t, void*) { return 0; }
+};
+
+// libsndfile quietly shortens a WAV whose data chunk is cut off, so the chunks are walked here first.
+void check_riff(const ByteSource& source) {
+  constexpr int64_t kRiffHeader = 12;
+  constexpr int64_t kChunkHeader = 8;
+  std::array<char, kRiffHeader> riff = {};
+  if (source.size() < kRiffHeader) throw source.error(ErrorCategory::kParse, "too short for an audio file");
+  source.read_at(0, std::as_writable_bytes(std::span(riff)));
+  if (std::string_view(riff.data(), 4) != "RIFF" || std::string_view(riff.data() + 8, 4) != "WAVE") return;
+  int64_t at = kRiffHeader;
+  while (source.size() - at >= kChunkHeader) {
+    std::array<char, kChunkHeader> chunk = {};
+    source.read_at(at, std::as_writable_bytes(std::span(chunk)));
+    uint32_t bytes = 0;
+    std::memcpy(&bytes, chunk.data() + 4, sizeof bytes);
+    at += kChunkHeader;
+    if (bytes > source.size() - at) {
+      throw source.error(ErrorCategory::kParse, "byte " + std::to_string(at - kChunkHeader) + ": a chunk of " +
+                                                    std::to_string(bytes) + " bytes ends past the file's " +
+                                                    std::to_string(source.size()));
+    }
+    if (std::string_view(chunk.data(), 4) == "data") return;
+    at += bytes + (bytes & 1U);
+  }
+  throw source.error(ErrorCategory::kParse, "has no data chunk");
+}
+
+// Bytes a sample takes in the file at the least, or 0 for compressed formats.
+int64_t bytes_a_sample(int format) {
+  if ((format & SF_FORMAT_TYPEMASK) == SF_FORMAT_FLAC) return 0;
+  switch (format & SF_FORMAT_SUBMASK) {
+    case SF_FORMAT_PCM_S8:
+    case SF_FORMAT_PCM_U8:
+    case SF_FORMAT_ULAW:
+    case SF_FORMAT_ALAW:
+      return 1;
+    case SF_FORMAT_PCM_16:
+      return 2;
+    case SF_FORMAT_PCM_24:
+      return 3;
+    case SF_FORMAT_PCM_32:
+    case SF_FORMAT_FLOAT:
+      return 4;
+    case SF_FORMAT_DOUBLE:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+void check_promise(const SF_INFO& info, const ByteSource& source) {
+  if (info.channels < 1 || info.channels > kMaxChannels || info.samplerate < 1 || info.frames < 0) {
+    throw source.error(ErrorCategory::kParse, "promises " + std::to_string(info.channels) + " channels, " +
+                                                  std::to_string(info.frames) + " frames at " +
+                                                  std::to_string(info.samplerate) + " Hz");
+  }
+  if (info.frames > kMaxSamples / info.channels) {
+    throw source.error(ErrorCategory::kLimit, std::to_string(info.frames) + " frames of " +
+                                                  std::to_string(info.channels) + " channels; the limit is " +
+                                                  std::to_string(kMaxSamples) + " samples");
+  }
+  const int64_t bytes = info.frames * info.channels * bytes_a_sample(info.format);
+  if (bytes > source.size()) {
+    throw source.error(ErrorCategory::kParse, "promises " + std::to_string(bytes) + " bytes of samples; the file has " +
+                                                  std::to_string(source.size()));
+  }
+}
+
+// Interleaved, piece by piece, so that a promise costs no memory until it is kept.
+std::vector<float> read_samples(SNDFILE* file, const SF_INFO& info) {
+  constexpr sf_count_t kFramesAPiece = 4096;
+  std::vector<float> samples;
+  const auto piece = static_cast<size_t>(kFramesAPiece * info.channels);
+  sf_count_t left = info.frames;
+  while (left > 0) {
+    const size_t begin = samples.size();
+    samples.resize(begin + piece);
+    const sf_count_t frames = sf_readf_float(file, samples.data() + begin, std::min(left, kFramesAPiece));
+    samples.resize(begin + static_cast<size_t>(std::max<sf_count_t>(frames, 0) * info.channels));
+    if (frames <= 0) break;
+    left -= frames;
+  }
+  return samples;
+}
+
+}  // namespace
+
+bool built_with_sndfile() { return true; }
+
+Audio parse_wav(const ByteSource& source) {
+  check_riff(source);
+  SoundInput input{source, 0, nullptr};
+  SF_VIRTUAL_IO io = {SoundInput::size, SoundInput::seek, SoundInput::read, SoundInput::write, SoundInput::tell};
+  SF_INFO info = {};
+  const SoundFile file(sf_open_virtual(&io, SFM_READ, &info, &input));
+  if (input.thrown) std::rethrow_exception(input.thrown);
+  if (file == nullptr) throw source.error(ErrorCategory::kParse, std::string("no audio: ") + sf_strerror(nullptr));
+  check_promise(info, source);
+  const std::vector<float> samples = read_samples(file.get(), info);
+  if (input.thrown) std::rethrow_exception(input.thrown);
+  const int64_t frames = static_cast<int64_t>(samples.size()) / info.channels;
+  if (frames != info.frames) {
+    throw source.error(ErrorCategory::kParse,
+                       "promises " + std::to_string(info.frames) + " frames and holds " + std::to_string(frames));
+  }
+  Audio audio{Tensor(TensorType{DType::kFloat32, Shape{1, info.channels, frames}, 2}), info.samplerate};
+  float* to = audio.samples.view().ptr<float>();  // [1, C, L]
+  for (int64_t c = 0; c < info.channels; ++c) {
+    for (int64_t t = 0; t < frames; ++t) *to++ = samples[static_cast<size_t>(t * info.channels + c)];
+  }
+  return audio;
+}
+
+Audio parse_wav(std::span<const std::byte> bytes, std::string_view name) {
+  return parse_wav(MemorySource(bytes, name));
+}
+
+Audio read_wav(const std::filesystem::path& path) { return parse_wav(File(path)); }
+
+void write_wav(const std::filesystem::path& path, const TensorView& samples, int rate) {
+  if (samples.present() && !samples.device.is_cpu()) return write_wav(path, copy_of(samples).view(), rate);
+  const Shape& shape = samples.shape();
+  const bool fits = shape.rank() == 2 || (shape.rank() == 3 && shape[0] == 1);
+  if (!samples.present() || samples.type.dtype != DType::kFloat32 || !fits || shape[-2] < 1 ||
+      shape[-2] > kMaxChannels || rate < 1) {
+    throw Error(ErrorCategory::kShape, path.string() + ": " + to_string(samples.type) + " at " + std::to_string(rate) +
+                                           " Hz is no audio; expected float32 [1, channels, frames]");
+  }
+  if (samples.type.bytes() > kMaxWavBytes) {
+    throw Error(ErrorCategory::kLimit, path.string() + ": " + std::to_string(samples.type.bytes()) +
+                                           " bytes of samples; a WAV file holds 4 GiB");
+  }
+  const int64_t channels = shape[-2];
+  const int64_t frames = shape[-1];
+  SF_INFO info = {};
+  info.channels = static_cast<int>(channels);
+  info.samplerate = rate;
+  info.format = SF_FORMAT_WAV | SF_FORMAT_FLOAT;
+  OutputFile output(path);
+  SoundFile file(sf_open_fd(output.descriptor(), SFM_WRITE, &info, SF_FALSE));
+  const auto failure = [&] {
+    return Error(ErrorCategory::kIo, path.string() + ": can't be written: " + sf_strerror(file.get()));
+  };
+  if (file == nullptr) throw failure();
+  sf_command(file.get(), SFC_SET_ADD_PEAK_CHUNK, nullptr, SF_FALSE);  // it would hold the time of writing
+  constexpr int64_t kFramesAPiece = 4096;
+  std::vector<float> piece;
+  const std::span<const float> from = samples.as<const float>();  // [C, L]
+  for (int64_t begin = 0; begin < frames; begin += kFramesAPiece) {
+    const int64_t count = std::min(kFramesAPiece, frames - begin);
+    piece.clear();
+    for (int64_t t = begin; t < begin + count; ++t) {
+      for (int64_t c = 0; c < channels; ++c) piece.push_back(from[static_cast<size_t>(c * frames + t)]);
+    }
+    if (sf_writef_float(file.get(), piece.data(), count) != count) throw failure();
+  }
+  if (sf_close(file.release()) != 0) throw Error(ErrorCategory::kIo, path.string() + ": can't be written");
+  output.commit();
+}
+
+}  // namespace strand
