@@ -2,9 +2,7 @@
 include(CheckCXXCompilerFlag)
 
 add_library(strand_flags INTERFACE)
-# CMake before 3.26 knows no CMAKE_CUDA_STANDARD 20, hence the plain flag.
 target_compile_options(strand_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wconversion -Wshadow>
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra --expt-relaxed-constexpr>)
 if(STRAND_WARNINGS_AS_ERRORS)
