@@ -8,6 +8,7 @@
 // Limits: 64-bit sizes; the grid rides on x. Bound by bytes, 8 an element, while the rows stay in the cache.
 
 #include "layers/cuda_launch.cuh"
+#include "layers/cuda_reduce.cuh"
 #include "layers/implementation_list.h"
 #include "layers/softmax/softmax.h"
 
@@ -22,27 +23,6 @@ struct Rows {
   int64_t tiles;  // of an outer index, or of all rows where they are contiguous
   int64_t count;  // rows in them
 };
-
-struct Max {
-  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
-};
-struct Sum {
-  __device__ float operator()(float a, float b) const { return a + b; }
-};
-
-// All lanes' values of this thread's row combined; every thread of the block must call it.
-template <class Combine>
-__device__ float reduce(float value, float* shared, int lane, int lanes, int lane_stride, Combine combine) {
-  const int self = threadIdx.x;
-  __syncthreads();
-  shared[self] = value;
-  __syncthreads();
-  for (int half = lanes / 2; half > 0; half /= 2) {
-    if (lane < half) shared[self] = combine(shared[self], shared[self + half * lane_stride]);
-    __syncthreads();
-  }
-  return shared[self - lane * lane_stride];
-}
 
 // kContiguous: lanes run along x and rows are `size` apart. Otherwise columns do.
 template <bool kContiguous, int kLanes>
@@ -63,10 +43,10 @@ __global__ void __launch_bounds__(kThreads)
 
   float max = -INFINITY;
   for (int64_t i = lane; i < size; i += kLanes) max = fmaxf(max, x[i * stride]);
-  max = reduce(max, shared, lane, kLanes, kLaneStride, Max());
+  max = cuda::reduce_lanes<kLanes>(max, shared, lane, kLaneStride, cuda::Max());
   float sum = 0;
   for (int64_t i = lane; i < size; i += kLanes) sum += expf(x[i * stride] - max);
-  sum = reduce(sum, shared, lane, kLanes, kLaneStride, Sum());
+  sum = cuda::reduce_lanes<kLanes>(sum, shared, lane, kLaneStride, cuda::Sum());
   for (int64_t i = lane; i < size; i += kLanes) y[i * stride] = expf(x[i * stride] - max) / sum;
 }
 
