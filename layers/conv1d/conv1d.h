@@ -1,0 +1,96 @@
+#pragma once
+// Conv1d: the problem that its implementations speak of, and the layer. [N, C_in, L] -> [N, C_out, L_out]:
+//   y[n, o, t] = bias[o] + sum over c in group(o), k of  w[o, c, k] * xp[n, c, t * stride + k * dilation]
+// with xp the padded input (PyTorch's formula). Problems are plain values; a layer is immutable.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "layers/attributes.h"
+#include "layers/layer.h"
+
+namespace strand::layers {
+
+enum class PaddingMode : uint8_t { kZeros, kReflect, kReplicate, kCircular };
+
+struct Conv1dProblem {
+  int64_t batch = 1;
+  int64_t in_channels = 1;
+  int64_t out_channels = 1;
+  int64_t length = 1;
+  int64_t kernel_size = 1;
+  int64_t stride = 1;
+  int64_t dilation = 1;
+  int64_t groups = 1;
+  int64_t pad_left = 0;
+  int64_t pad_right = 0;
+  PaddingMode padding_mode = PaddingMode::kZeros;
+  bool has_bias = false;
+
+  constexpr int64_t group_in() const { return in_channels / groups; }
+  constexpr int64_t group_out() const { return out_channels / groups; }
+  // Products a sum: the rows of an unfolded input, each a (channel, tap).
+  constexpr int64_t reduction() const { return group_in() * kernel_size; }
+  constexpr bool unpadded() const { return pad_left == 0 && pad_right == 0; }
+};
+
+// L_out = floor((length + pad_left + pad_right - dilation * (kernel_size - 1) - 1) / stride) + 1. Error(kShape) naming
+// all seven numbers where that is below 1, Error(kLimit) where a step does not fit 64 bits.
+int64_t output_length(const Conv1dProblem& problem);
+
+// The same sums with numbers that kernels can do arithmetic on: the dilation of a single tap and the stride of a single
+// output are 1, whatever was written.
+Conv1dProblem normalised(Conv1dProblem problem, int64_t out_length);
+
+// Where position `index` of the padded input (0 is the input's own start) is read from; -1 stands for a zero. Padding
+// reaches past an end by less than the length (reflect) or by no more than it (circular), so one step leads inside.
+constexpr int64_t source_index(int64_t index, int64_t length, PaddingMode mode) {
+  if (index >= 0 && index < length) return index;
+  switch (mode) {
+    case PaddingMode::kZeros:
+      return -1;
+    case PaddingMode::kReflect:
+      return index < 0 ? -index : 2 * (length - 1) - index;
+    case PaddingMode::kReplicate:
+      return index < 0 ? 0 : length - 1;
+    case PaddingMode::kCircular:
+      return index < 0 ? index + length : index - length;
+  }
+  return -1;
+}
+
+class Conv1d final : public Layer {
+ public:
+  // Error(kSchema) where the fields contradict each other.
+  explicit Conv1d(const Attributes& attributes);
+
+  std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
+  std::vector<Parameter> parameters() const override;
+  TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
+  int64_t multiply_adds(std::span<const TensorType> inputs, std::span<const TensorType> outputs) const override;
+  std::vector<Implementation> implementations(const PrepareArgs& args) const override;
+  ErrorBound error_bound(const PrepareArgs& args) const override;
+
+  // What the layer computes on an input of this type, [N, C_in, L]. Error(kShape) where it does not fit.
+  Conv1dProblem problem(const TensorType& input) const;
+
+ private:
+  enum class Padding : uint8_t { kExplicit, kSame, kSameTf, kCausal, kValid };
+
+  void read_padding(const Attributes& attributes);
+
+  Conv1dProblem fixed_;  // all but batch, length and the padding that depends on them
+  Padding padding_ = Padding::kExplicit;
+};
+
+// The implementations, in their own files. Each declines, with the reason, what it can't compute.
+Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& args);
+Implementation conv1d_reference(const Conv1dProblem& problem, const PrepareArgs& args);
+ErrorBound conv1d_error_bound(const Conv1dProblem& problem, const PrepareArgs& args);
+// Appends the CUDA implementations, fastest first; appends nothing in a build without CUDA.
+void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
+
+}  // namespace strand::layers

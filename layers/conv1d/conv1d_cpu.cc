@@ -1,0 +1,324 @@
+// cpu.eigen: kernel_size shifted products, without unfolding the input.
+//
+// A work item is a tile of positions of one batch element and group. A few channels at a time, the tile's input is laid
+// into a buffer that stays in the first-level cache, so that each tap reads it at unit stride: one segment a stride
+// phase (a sample is copied once, whatever kernel_size), or one a tap where taps lie farther apart than a tile. Padding
+// is resolved there and nowhere else. A block of output rows is then held in registers while all channels and taps
+// pass.
+//
+// Every output is a sequential sum in the order (tap chunk, channel, tap) that the problem alone decides, in a lane of
+// its own: the same bits wherever it lies in a tile, and for any number of threads. Lanes past the end are not stored.
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "engine/checked.h"
+#include "layers/conv1d/conv1d.h"
+#include "layers/function_kernel.h"
+
+namespace strand::layers {
+namespace {
+
+constexpr int64_t kBufferFloats = 12288;  // 48 KB on the thread's stack
+constexpr int64_t kRows = 6;              // output channels a block; 6 x 16 floats fill 12 of AVX2's 16 registers
+constexpr int64_t kNarrow = 8;            // positions a strip at a tile's end
+constexpr int64_t kDirectRows = 4;        // up to as many outputs a group, copying the input costs more than it saves
+
+struct Segment {
+  int64_t start = 0;  // padded input position of its first element, from the tile's
+  int64_t count = 0;
+  int64_t base = 0;  // where it lies in a channel's row of the buffer
+};
+
+struct TapChunk {
+  int64_t first_tap = 0;
+  int64_t taps = 0;
+  std::vector<Segment> segments;
+  int64_t width = 0;  // floats a channel
+};
+
+// How a problem is cut up.
+struct Tiling {
+  int64_t positions = 0;  // a tile
+  std::vector<TapChunk> chunks;
+  std::vector<int64_t> offsets;         // a tap: where its operand begins in a channel's row of the buffer
+  std::vector<int64_t> direct_offsets;  // a tap: the same in the input itself
+};
+
+struct Conv {
+  Conv1dProblem problem;
+  int64_t out_length = 0;
+  Tiling tiling;
+  std::shared_ptr<const Buffer> weight;  // by group and block of kRows outputs: [C_in / groups, K, rows]
+  std::shared_ptr<const Buffer> bias;    // [C_out], or null
+};
+
+// One segment for each residue of k * dilation modulo the stride.
+TapChunk phase_chunk(const Conv1dProblem& p, int64_t positions, std::vector<int64_t>& offsets) {
+  TapChunk chunk{0, p.kernel_size, {}, 0};
+  std::vector<int64_t> segment_of(static_cast<size_t>(p.kernel_size));
+  for (int64_t k = 0; k < p.kernel_size; ++k) {
+    const int64_t phase = k * p.dilation % p.stride;
+    auto found = std::ranges::find(chunk.segments, phase, &Segment::start);
+    if (found == chunk.segments.end()) found = chunk.segments.insert(found, {phase, 0, 0});
+    found->count = positions + k * p.dilation / p.stride;
+    segment_of[static_cast<size_t>(k)] = found - chunk.segments.begin();
+  }
+  for (Segment& segment : chunk.segments) {
+    segment.base = chunk.width;
+    chunk.width = checked_add(chunk.width, segment.count);
+  }
+  offsets.resize(segment_of.size());
+  for (size_t k = 0; k < offsets.size(); ++k) {
+    offsets[k] =
+        chunk.segments[static_cast<size_t>(segment_of[k])].base + static_cast<int64_t>(k) * p.dilation / p.stride;
+  }
+  return chunk;
+}
+
+// One segment a tap, as many taps a chunk as the buffer holds.
+std::vector<TapChunk> tap_chunks(const Conv1dProblem& p, int64_t positions, std::vector<int64_t>& offsets) {
+  std::vector<TapChunk> chunks;
+  const int64_t step = kBufferFloats / positions;
+  offsets.clear();
+  for (int64_t first = 0; first < p.kernel_size; first += step) {
+    TapChunk chunk{first, std::min(step, p.kernel_size - first), {}, 0};
+    for (int64_t k = 0; k < chunk.taps; ++k) {
+      chunk.segments.push_back({(first + k) * p.dilation, positions, k * positions});
+      offsets.push_back(k * positions);
+    }
+    chunk.width = chunk.taps * positions;
+    chunks.push_back(std::move(chunk));
+  }
+  return chunks;
+}
+
+Tiling tile(const Conv1dProblem& p, int64_t positions) {
+  Tiling tiling;
+  tiling.positions = positions;
+  for (int64_t k = 0; k < p.kernel_size; ++k) tiling.direct_offsets.push_back(k * p.dilation);
+  // Finding the phases takes quadratic time, and so many make segments too short to be worth it.
+  if (std::min(p.stride, p.kernel_size) <= 64) {
+    TapChunk phases = phase_chunk(p, positions, tiling.offsets);
+    if (phases.width <= std::min(kBufferFloats, p.kernel_size * positions)) tiling.chunks = {std::move(phases)};
+  }
+  if (tiling.chunks.empty()) tiling.chunks = tap_chunks(p, positions, tiling.offsets);
+  return tiling;
+}
+
+// Floats copied into the buffer, and outputs read and written again, for each position and channel.
+double traffic(const Conv1dProblem& p, const Tiling& tiling) {
+  double floats = 0;
+  for (const TapChunk& chunk : tiling.chunks) {
+    floats += static_cast<double>(chunk.width) / static_cast<double>(tiling.positions);
+    const int64_t channels = kBufferFloats / chunk.width;
+    if (channels < p.group_in() || tiling.chunks.size() > 1) {
+      floats += 2 * static_cast<double>(p.group_out()) / static_cast<double>(std::min(channels, p.group_in()));
+    }
+  }
+  return floats;
+}
+
+Tiling best_tiling(const Conv1dProblem& p) {
+  Tiling best = tile(p, 256);
+  for (const int64_t positions : {128, 64}) {
+    Tiling other = tile(p, positions);
+    if (traffic(p, other) < traffic(p, best)) best = std::move(other);
+  }
+  return best;
+}
+
+// The part of the input that a chunk of taps and `channels` channels need for `count` positions from `first`.
+void fill(const Conv1dProblem& p, const TapChunk& chunk, int64_t positions, const float* x, int64_t channels,
+          int64_t first, int64_t count, float* buffer) {
+  for (int64_t c = 0; c < channels; ++c, x += p.length) {
+    for (const Segment& segment : chunk.segments) {
+      float* target = buffer + c * chunk.width + segment.base;
+      const int64_t needed = segment.count - positions + count;
+      const int64_t begin = first * p.stride - p.pad_left + segment.start;
+      const bool inside = begin >= 0 && begin + (needed - 1) * p.stride < p.length;
+      if (inside && p.stride == 1) {
+        std::memcpy(target, x + begin, static_cast<size_t>(needed) * sizeof(float));
+      } else if (inside) {
+        using Strided = Eigen::Map<const Eigen::ArrayXf, 0, Eigen::InnerStride<>>;
+        Eigen::Map<Eigen::ArrayXf>(target, needed) = Strided(x + begin, needed, Eigen::InnerStride<>(p.stride));
+      } else {
+        for (int64_t i = 0; i < needed; ++i) {
+          const int64_t at = source_index(begin + i * p.stride, p.length, p.padding_mode);
+          target[i] = at < 0 ? 0.0F : x[at];
+        }
+      }
+      std::fill(target + needed, target + segment.count, 0.0F);
+    }
+  }
+}
+
+// What a strip of outputs is summed from.
+struct Operands {
+  const float* x;          // first channel, first position of the strip
+  int64_t channel_stride;  // floats
+  int64_t channels;
+  const int64_t* offsets;  // [taps]
+  int64_t taps;
+  const float* weight;            // first channel and tap: [channels, K, Rows]
+  int64_t weight_channel_stride;  // floats
+};
+
+// Outputs [Rows, count] of a strip Width wide: begun from the bias, or added to what is there.
+template <int Rows, int Width>
+void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t y_stride, int64_t count) {
+  using Strip = Eigen::Array<float, Width, 1>;
+  std::array<Strip, Rows> sums;
+  for (int r = 0; r < Rows; ++r) {
+    Strip& sum = sums[static_cast<size_t>(r)];
+    if (begin) {
+      sum.setConstant(bias == nullptr ? 0.0F : bias[r]);
+    } else if (count == Width) {
+      sum = Eigen::Map<const Strip>(y + r * y_stride);
+    } else {
+      sum.setZero();
+      std::copy_n(y + r * y_stride, count, sum.data());
+    }
+  }
+  for (int64_t c = 0; c < in.channels; ++c) {
+    const float* x = in.x + c * in.channel_stride;
+    const float* weight = in.weight + c * in.weight_channel_stride;
+    for (int64_t k = 0; k < in.taps; ++k, weight += Rows) {
+      const Eigen::Map<const Strip> shifted(x + in.offsets[k]);
+      for (int r = 0; r < Rows; ++r) sums[static_cast<size_t>(r)] += weight[r] * shifted;
+    }
+  }
+  for (int r = 0; r < Rows; ++r) {
+    const Strip& sum = sums[static_cast<size_t>(r)];
+    if (count == Width) {
+      Eigen::Map<Strip>(y + r * y_stride) = sum;
+    } else {
+      std::copy_n(sum.data(), count, y + r * y_stride);
+    }
+  }
+}
+
+// Few rows take wide strips: eight independent sums or more hide the latency of a multiply-add.
+template <int Rows>
+void strips(Operands in, const float* bias, bool begin, float* y, int64_t y_stride, int64_t count) {
+  constexpr int kWidth = Rows == 1 ? 64 : Rows <= 3 ? 32 : 16;
+  int64_t t = 0;
+  const float* x = in.x;
+  for (; t + kWidth <= count; t += kWidth) {
+    in.x = x + t;
+    strip<Rows, kWidth>(in, bias, begin, y + t, y_stride, kWidth);
+  }
+  for (; t < count; t += kNarrow) {
+    in.x = x + t;
+    strip<Rows, kNarrow>(in, bias, begin, y + t, y_stride, std::min(kNarrow, count - t));
+  }
+}
+
+void any_strips(int64_t rows, const Operands& in, const float* bias, bool begin, float* y, int64_t y_stride,
+                int64_t count) {
+  constexpr std::array kByRows = {strips<1>, strips<2>, strips<3>, strips<4>, strips<5>, strips<6>};
+  kByRows[static_cast<size_t>(rows - 1)](in, bias, begin, y, y_stride, count);
+}
+
+// All outputs of a group for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap) pairs of
+// the group's weights come before these.
+void all_rows(const Conv& conv, int64_t group, Operands in, int64_t skipped, float* y, int64_t count) {
+  const Conv1dProblem& p = conv.problem;
+  const auto* bias = conv.bias == nullptr ? nullptr : reinterpret_cast<const float*>(conv.bias->data());
+  const auto* weight = reinterpret_cast<const float*>(conv.weight->data());
+  for (int64_t o = 0; o < p.group_out(); o += kRows) {
+    const int64_t rows = std::min(kRows, p.group_out() - o);
+    const int64_t channel = group * p.group_out() + o;
+    in.weight = weight + channel * p.reduction() + skipped * rows;
+    in.weight_channel_stride = p.kernel_size * rows;
+    any_strips(rows, in, bias == nullptr ? nullptr : bias + channel, skipped == 0, y + o * conv.out_length,
+               conv.out_length, count);
+  }
+}
+
+// Whether a tile may be read where it lies: at unit stride, away from the ends, lanes past its last position included.
+bool reads_direct(const Conv& conv, int64_t first, int64_t count) {
+  const Conv1dProblem& p = conv.problem;
+  if (p.stride != 1 || p.group_out() > kDirectRows || conv.tiling.chunks.size() > 1) return false;
+  const int64_t begin = first - p.pad_left;
+  return begin >= 0 && begin + round_up(count, kNarrow) + p.dilation * (p.kernel_size - 1) <= p.length;
+}
+
+// x: [C_in / groups, L] and y: [C_out / groups, L_out] of one batch element and group.
+void compute_tile(const Conv& conv, int64_t group, const float* x, float* y, int64_t first, float* buffer) {
+  const Conv1dProblem& p = conv.problem;
+  const Tiling& tiling = conv.tiling;
+  const int64_t count = std::min(tiling.positions, conv.out_length - first);
+  if (reads_direct(conv, first, count)) {
+    all_rows(conv, group,
+             {x + first - p.pad_left, p.length, p.group_in(), tiling.direct_offsets.data(), p.kernel_size, nullptr, 0},
+             0, y + first, count);
+    return;
+  }
+  for (const TapChunk& chunk : tiling.chunks) {
+    const int64_t step = kBufferFloats / chunk.width;
+    for (int64_t c = 0; c < p.group_in(); c += step) {
+      const int64_t channels = std::min(step, p.group_in() - c);
+      fill(p, chunk, tiling.positions, x + c * p.length, channels, first, count, buffer);
+      all_rows(conv, group,
+               {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps, nullptr, 0},
+               c * p.kernel_size + chunk.first_tap, y + first, count);
+    }
+  }
+}
+
+void convolve(const Conv& conv, const Context& context, const Bindings& bindings) {
+  const Conv1dProblem& p = conv.problem;
+  const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
+  auto* output = bindings.outputs[0].ptr<float>();            // [N, C_out, L_out]
+  const int64_t tiles = ceil_div(conv.out_length, conv.tiling.positions);
+  context.parallel_for(p.batch * p.groups * tiles, 1, [&](int64_t begin, int64_t end) {
+    alignas(64) std::array<float, kBufferFloats> buffer;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t block = item / tiles;  // batch element and group
+      compute_tile(conv, block % p.groups, input + block * p.group_in() * p.length,
+                   output + block * p.group_out() * conv.out_length, item % tiles * conv.tiling.positions,
+                   buffer.data());
+    }
+  });
+}
+
+// [C_out, C_in / groups, K] -> by group and block of kRows outputs: [C_in / groups, K, rows].
+void pack_weight(const Conv1dProblem& p, std::span<const float> weight, float* target) {
+  for (int64_t group = 0; group < p.groups; ++group) {
+    for (int64_t o = 0; o < p.group_out(); o += kRows) {
+      const int64_t rows = std::min(kRows, p.group_out() - o);
+      const float* source = weight.data() + (group * p.group_out() + o) * p.reduction();
+      for (int64_t i = 0; i < p.reduction(); ++i) {
+        for (int64_t r = 0; r < rows; ++r) *target++ = source[r * p.reduction() + i];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& args) {
+  Implementation result{"cpu.eigen", DeviceType::kCpu, "", {}};
+  if (args.inputs[0].dtype != DType::kFloat32) {
+    result.declined = "computes in float32 only";
+    return result;
+  }
+  result.prepare = [problem, &args]() -> std::unique_ptr<Kernel> {
+    Conv conv{problem, args.outputs[0].shape[2], best_tiling(problem), nullptr, nullptr};
+    const std::span<const float> weight = args.weights.host("weight");
+    conv.weight =
+        args.weights.pack("weight.cpu.rows6", static_cast<int64_t>(weight.size_bytes()),
+                          [&](std::byte* target) { pack_weight(problem, weight, reinterpret_cast<float*>(target)); });
+    if (problem.has_bias) conv.bias = args.weights.floats("bias");
+    return function_kernel([conv = std::move(conv)](const Context& context, const Bindings& bindings) {
+      convolve(conv, context, bindings);
+    });
+  };
+  return result;
+}
+
+}  // namespace strand::layers

@@ -1,0 +1,362 @@
+// cuda.direct: the strided, dilated convolution as a tiled product, without ever forming the unfolded input in memory.
+//
+// Problem: C[o, p] = sum over r of W[o, r] * X[r, p], where p = (batch element, output time) and r = (channel, tap), in
+//   that order; X[r, p] is the sample xp[n, c, t * stride + k * dilation].
+// Mapping: a block computes kOutputs channels x kPositions positions of one group; a warp 4 x 8 threads, a thread
+//   ThreadOutputs x ThreadPositions sums in registers. Positions run through the batch, so short signals fill tiles
+//   too. Blocks ride grid.x, the tiles of output channels fastest: they share their input in the L2 cache.
+// Shared memory: a ring of Stages chunks of Depth rows of W and X, filled by asynchronous copies while older chunks are
+//   multiplied. W is packed so that a chunk is one contiguous piece. X is gathered, a thread one column (fixed p,
+//   walking down r), a warp 32 consecutive positions of one tap: a load serves as many multiply-adds as the block has
+//   channels, and the taps of a channel meet in the L1 cache, so neither stride, dilation nor kernel size needs a tile
+//   that fits. At the end the ring holds the sums, from which each row is stored by consecutive threads: rows of odd
+//   lengths allow no wider stores.
+// Limits: reductions (C_in / groups * K) and grids below 2^31. Any stride, dilation, padding and length.
+// It beats im2col, which writes and reads the unfolded input through memory: for a kernel of 3 three times the input.
+
+#include <cuda_pipeline_primitives.h>
+#include <algorithm>
+
+#include "engine/checked.h"
+#include "layers/conv1d/conv1d_cuda.cuh"
+
+namespace strand::layers {
+namespace {
+
+struct Tiled {
+  Conv1dProblem problem;
+  int64_t out_length = 0;
+  int64_t positions = 0;  // batch * out_length
+  int output_tiles = 0;   // a group
+  int chunks = 0;         // of the reduction
+};
+
+template <int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Depth, int Stages>
+struct Tile {
+  static constexpr int kThreadOutputs = ThreadOutputs;
+  static constexpr int kThreadPositions = ThreadPositions;
+  static constexpr int kWarpsAcross = WarpsAcross;
+  static constexpr int kDepth = Depth;
+  static constexpr int kStages = Stages;
+  static constexpr int kThreads = 32 * WarpsDown * WarpsAcross;
+  static constexpr int kWarpOutputs = 4 * ThreadOutputs;
+  static constexpr int kWarpPositions = 8 * ThreadPositions;
+  static constexpr int kOutputs = kWarpOutputs * WarpsDown;
+  static constexpr int kPositions = kWarpPositions * WarpsAcross;
+  static constexpr int kWeightFloats = Depth * kOutputs;  // a stage
+  static constexpr int kStageFloats = Depth * (kOutputs + kPositions);
+  static constexpr int kSharedFloats = Stages * kStageFloats;
+  static constexpr int kBlocks = 512 / kThreads;  // a multiprocessor: 16 warps, 128 registers a thread
+
+  static_assert(ThreadOutputs % 4 == 0 && ThreadPositions % 4 == 0);
+  static_assert(kSharedFloats * sizeof(float) <= 48 * 1024);
+  static_assert(kThreads / 32 * 16 * kWarpPositions <= kSharedFloats, "the store path fits the ring");
+  static_assert(kThreads % kPositions == 0 || kPositions % kThreads == 0);
+};
+
+// Where output position p is read from, and stored to.
+struct Column {
+  int64_t first;  // index in x of (first channel of the group, tap 0); may point into padding
+  int64_t time;   // position of tap 0 in the row
+  int begin;      // taps [begin, begin + count) lie inside the row
+  unsigned count;
+};
+
+__device__ Column column_at(const Tiled& conv, int64_t group, int64_t p) {
+  const Conv1dProblem& c = conv.problem;
+  const int64_t n = p / conv.out_length;
+  const int64_t time = (p - n * conv.out_length) * c.stride - c.pad_left;
+  // Taps before `begin` fall left of the row, taps from `end` on right of it.
+  const int64_t begin = time >= 0 ? 0 : min((c.dilation - 1 - time) / c.dilation, c.kernel_size);
+  const int64_t end = time >= c.length ? 0 : min((c.length - 1 - time) / c.dilation + 1, c.kernel_size);
+  return {(n * c.in_channels + group * c.group_in()) * c.length + time, time, static_cast<int>(begin),
+          static_cast<unsigned>(max(end - begin, int64_t{0}))};
+}
+
+// A thread's walk down its columns of X, Step rows at a time.
+template <class T>
+struct Gather {
+  static constexpr int kColumns = T::kPositions > T::kThreads ? T::kPositions / T::kThreads : 1;
+  static constexpr int kStep = T::kThreads > T::kPositions ? T::kThreads / T::kPositions : 1;
+
+  Column columns[kColumns];
+  int row;         // of the reduction
+  int tap;         // row % kernel_size
+  int64_t offset;  // of (channel, tap) from the columns' first
+  int64_t step;    // of offset a step, without a carry
+  int64_t carry;   // of offset where the tap wraps around
+  int tap_step;
+
+  __device__ Gather(const Tiled& conv, int64_t group, int64_t position) {
+    const Conv1dProblem& p = conv.problem;
+    const int taps = static_cast<int>(p.kernel_size);
+    for (int i = 0; i < kColumns; ++i) {
+      // Past the end the last column is gathered again, and not stored.
+      columns[i] =
+          column_at(conv, group, min(position + threadIdx.x % T::kPositions + i * T::kThreads, conv.positions - 1));
+    }
+    row = static_cast<int>(threadIdx.x) / T::kPositions;
+    tap = row % taps;
+    offset = row / taps * p.length + tap * p.dilation;
+    tap_step = kStep % taps;
+    step = kStep / taps * p.length + tap_step * p.dilation;
+    carry = p.length - taps * p.dilation;
+  }
+
+  // Starts copying Depth rows into `target` [Depth, kPositions].
+  __device__ void chunk(const Tiled& conv, const float* __restrict__ x, float* target) {
+    const Conv1dProblem& p = conv.problem;
+    const int rows = static_cast<int>(p.reduction());
+    target += threadIdx.x;
+#pragma unroll
+    for (int d = 0; d < T::kDepth; d += kStep) {
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) {
+        const Column& column = columns[i];
+        int64_t at = column.first + offset;
+        bool there = static_cast<unsigned>(tap - column.begin) < column.count;
+        if (!there && p.padding_mode != PaddingMode::kZeros) {
+          const int64_t position = column.time + tap * p.dilation;
+          at += source_index(position, p.length, p.padding_mode) - position;
+          there = true;
+        }
+        // Padding, and rows past the reduction's end, are zeros: there the weights are zeros too.
+        there = there && row < rows;
+        __pipeline_memcpy_async(target + d * T::kPositions + i * T::kThreads, there ? x + at : x, sizeof(float),
+                                there ? 0 : sizeof(float));
+      }
+      row += kStep;
+      tap += tap_step;
+      offset += step;
+      if (tap >= static_cast<int>(p.kernel_size)) {
+        tap -= static_cast<int>(p.kernel_size);
+        offset += carry;
+      }
+    }
+  }
+};
+
+// Starts copying a contiguous chunk of W, [Depth, kOutputs].
+template <class T>
+__device__ void weight_chunk(const float* __restrict__ weight, float* target) {
+  constexpr int kVectors = T::kWeightFloats / 4;
+#pragma unroll
+  for (int v = 0; v < kVectors; v += T::kThreads) {
+    const int at = v + static_cast<int>(threadIdx.x);
+    if (kVectors % T::kThreads == 0 || at < kVectors) {
+      __pipeline_memcpy_async(target + at * 4, weight + at * 4, 4 * sizeof(float));
+    }
+  }
+}
+
+// sums[o][p] += W[d][o] * X[d][p] over a chunk, in the order of d.
+template <class T>
+__device__ void multiply(const float* weights, const float* samples,
+                         float (&sums)[T::kThreadOutputs][T::kThreadPositions]) {
+#pragma unroll
+  for (int d = 0; d < T::kDepth; ++d) {
+    float w[T::kThreadOutputs];
+    float x[T::kThreadPositions];
+#pragma unroll
+    for (int i = 0; i < T::kThreadOutputs; i += 4) {
+      *reinterpret_cast<float4*>(w + i) = *reinterpret_cast<const float4*>(weights + d * T::kOutputs + i * 4);
+    }
+#pragma unroll
+    for (int j = 0; j < T::kThreadPositions; j += 4) {
+      *reinterpret_cast<float4*>(x + j) = *reinterpret_cast<const float4*>(samples + d * T::kPositions + j * 8);
+    }
+#pragma unroll
+    for (int i = 0; i < T::kThreadOutputs; ++i) {
+#pragma unroll
+      for (int j = 0; j < T::kThreadPositions; ++j) sums[i][j] = fmaf(w[i], x[j], sums[i][j]);
+    }
+  }
+}
+
+// Stores a warp's sums, 16 rows at a time, through its own part of shared memory: lanes take consecutive positions.
+template <class T>
+__device__ void store_warp(const Tiled& conv, int64_t group, int output, int64_t position, float* staged,
+                           const float (&sums)[T::kThreadOutputs][T::kThreadPositions], Conv1dStore store, float* y) {
+  constexpr int kAcross = T::kThreadPositions / 4;  // positions a lane stores of each row
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int outputs = static_cast<int>(conv.problem.group_out());
+  int64_t targets[kAcross];  // index in y of (first output of the group, position); -1 past the end
+  for (int j = 0; j < kAcross; ++j) {
+    const int64_t p = position + j * 32 + lane;
+    const int64_t n = p / conv.out_length;
+    const int64_t channel = n * conv.problem.out_channels + group * outputs;
+    targets[j] = p < conv.positions ? channel * conv.out_length + p - n * conv.out_length : -1;
+  }
+#pragma unroll
+  for (int i = 0; i < T::kThreadOutputs; i += 4) {
+    __syncwarp();
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+#pragma unroll
+      for (int j = 0; j < T::kThreadPositions; j += 4) {
+        *reinterpret_cast<float4*>(staged + (lane / 8 * 4 + r) * T::kWarpPositions + j * 8 + lane % 8 * 4) =
+            make_float4(sums[i + r][j], sums[i + r][j + 1], sums[i + r][j + 2], sums[i + r][j + 3]);
+      }
+    }
+    __syncwarp();
+#pragma unroll 4
+    for (int r = 0; r < 16; ++r) {
+      const int o = output + i * 4 + r;
+      if (o >= outputs) break;
+      for (int j = 0; j < kAcross; ++j) {
+        if (targets[j] < 0) continue;
+        y[targets[j] + o * conv.out_length] = store(staged[r * T::kWarpPositions + j * 32 + lane], group * outputs + o);
+      }
+    }
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(T::kThreads, T::kBlocks)
+    tiled(Tiled conv, const float* __restrict__ x, const float* __restrict__ weight, Conv1dStore store,
+          float* __restrict__ y) {
+  __shared__ alignas(16) float ring[T::kSharedFloats];
+  const unsigned output_tile = blockIdx.x % static_cast<unsigned>(conv.output_tiles);
+  const unsigned rest = blockIdx.x / static_cast<unsigned>(conv.output_tiles);
+  const auto groups = static_cast<unsigned>(conv.problem.groups);
+  const unsigned group = rest % groups;
+  const int64_t position = static_cast<int64_t>(rest / groups) * T::kPositions;
+  weight += static_cast<int64_t>(group * conv.output_tiles + output_tile) * conv.chunks * T::kWeightFloats;
+
+  Gather<T> gather(conv, group, position);
+  const auto start_chunk = [&](int chunk) {
+    if (chunk < conv.chunks) {
+      float* stage = ring + chunk % T::kStages * T::kStageFloats;
+      weight_chunk<T>(weight + static_cast<int64_t>(chunk) * T::kWeightFloats, stage);
+      gather.chunk(conv, x, stage + T::kWeightFloats);
+    }
+    __pipeline_commit();
+  };
+  for (int chunk = 0; chunk < T::kStages - 1; ++chunk) start_chunk(chunk);
+
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int down = warp / T::kWarpsAcross * T::kWarpOutputs;
+  const int across = warp % T::kWarpsAcross * T::kWarpPositions;
+  float sums[T::kThreadOutputs][T::kThreadPositions] = {};
+  for (int chunk = 0; chunk < conv.chunks; ++chunk) {
+    __pipeline_wait_prior(T::kStages - 2);
+    __syncthreads();  // the chunk is there for all, and the one before it is done with
+    start_chunk(chunk + T::kStages - 1);
+    const float* stage = ring + chunk % T::kStages * T::kStageFloats;
+    multiply<T>(stage + down + lane / 8 * 4, stage + T::kWeightFloats + across + lane % 8 * 4, sums);
+  }
+  __pipeline_wait_prior(0);
+  __syncthreads();
+  store_warp<T>(conv, group, static_cast<int>(output_tile) * T::kOutputs + down, position + across,
+                ring + warp * 16 * T::kWarpPositions, sums, store, y);
+}
+
+// [C_out, C_in / groups, K] -> by group and tile of outputs: [reduction up to whole chunks, kOutputs], zeros around.
+template <class T>
+Conv1dWeights pack(const Tiled& conv, const PrepareArgs& args) {
+  const Conv1dProblem& p = conv.problem;
+  const std::span<const float> weight = args.weights.host("weight");
+  const int64_t rows = int64_t{conv.chunks} * T::kDepth;
+  const int64_t count = checked_mul(checked_mul(p.groups * conv.output_tiles, rows), T::kOutputs);
+  const auto fill = [&](std::byte* bytes) {
+    auto* target = reinterpret_cast<float*>(bytes);
+    std::fill_n(target, count, 0.0F);
+    for (int64_t channel = 0; channel < p.out_channels; ++channel) {
+      const int64_t group = channel / p.group_out();
+      const int64_t o = channel % p.group_out();
+      float* column = target + (group * conv.output_tiles + o / T::kOutputs) * rows * T::kOutputs + o % T::kOutputs;
+      for (int64_t r = 0; r < p.reduction(); ++r) {
+        column[r * T::kOutputs] = weight[static_cast<size_t>(channel * p.reduction() + r)];
+      }
+    }
+  };
+  const std::string packing = "weight.tiled" + std::to_string(T::kOutputs) + "x" + std::to_string(T::kDepth);
+  return {args.weights.pack(packing, checked_mul(count, sizeof(float)), fill),
+          p.has_bias ? args.weights.floats("bias") : nullptr};
+}
+
+int64_t blocks_of(const Conv1dProblem& p, int64_t positions, int64_t tile_outputs, int64_t tile_positions) {
+  return checked_mul(checked_mul(ceil_div(positions, tile_positions), p.groups), ceil_div(p.group_out(), tile_outputs));
+}
+
+template <class T>
+std::unique_ptr<Kernel> tiled_kernel(const Conv1dProblem& p, const PrepareArgs& args) {
+  Tiled conv{p, args.outputs[0].shape[2], 0, 0, 0};
+  conv.positions = p.batch * conv.out_length;
+  conv.output_tiles = static_cast<int>(ceil_div(p.group_out(), T::kOutputs));
+  conv.chunks = static_cast<int>(ceil_div(p.reduction(), T::kDepth));
+  const int64_t blocks = blocks_of(p, conv.positions, T::kOutputs, T::kPositions);
+  return function_kernel([conv, blocks, weights = pack<T>(conv, args)](const Context& context,
+                                                                       const Bindings& bindings) {
+    if (blocks == 0) return;
+    tiled<T><<<static_cast<unsigned>(blocks), T::kThreads, 0, cuda::stream(context)>>>(
+        conv, bindings.inputs[0].ptr<const float>(), weights.data(), weights.store(), bindings.outputs[0].ptr<float>());
+    cuda::check_launch("conv1d cuda.direct, tiled");
+  });
+}
+
+// A tile, and the share of the multiply-add rate that it is expected to reach where all of it is used.
+struct Candidate {
+  int64_t outputs;
+  int64_t positions;
+  double share;
+  std::unique_ptr<Kernel> (*make)(const Conv1dProblem&, const PrepareArgs&);
+};
+
+template <class T>
+constexpr Candidate candidate(double share) {
+  return {T::kOutputs, T::kPositions, share, tiled_kernel<T>};
+}
+
+// Outputs x positions: 128 x 128, 64 x 128, 32 x 256, 16 x 256, and 32 x 64 for what would not fill the device.
+constexpr Candidate kCandidates[] = {
+    candidate<Tile<8, 8, 4, 2, 16, 3>>(0.70), candidate<Tile<8, 8, 2, 2, 16, 3>>(0.65),
+    candidate<Tile<8, 8, 1, 4, 8, 4>>(0.60),  candidate<Tile<4, 8, 1, 4, 8, 4>>(0.40),
+    candidate<Tile<4, 4, 2, 2, 16, 3>>(0.35),
+};
+
+int multiprocessors(Device device) {
+  int count = 0;
+  cuda::check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device.index), "cudaDeviceGetAttribute");
+  return count;
+}
+
+// The tile whose blocks, spread over the multiprocessors, take the least time: unused rows and columns count as used,
+// and a device that is not filled takes as long as one block.
+const Candidate& best_tile(const Conv1dProblem& p, int64_t positions, int processors) {
+  const auto time = [&](const Candidate& tile) {
+    const int64_t blocks = blocks_of(p, positions, tile.outputs, tile.positions);
+    return static_cast<double>(ceil_div(blocks, processors) * tile.outputs * tile.positions) / tile.share;
+  };
+  return *std::ranges::min_element(kCandidates, {}, time);
+}
+
+constexpr int64_t kThinOutputs = 8;
+
+std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
+  constexpr int64_t kMax = 0x7FFFFF00;
+  std::string reason = conv1d_cuda_declines(args);
+  if (!reason.empty() || p.group_out() <= kThinOutputs) return reason;
+  if (p.reduction() > kMax) {
+    return std::to_string(p.reduction()) + " products an output, more than " + std::to_string(kMax);
+  }
+  const int64_t blocks = blocks_of(p, p.batch * args.outputs[0].shape[2], 16, 64);
+  return blocks > kMaxBlocks ? "up to " + std::to_string(blocks) + " blocks, more than grid.x takes" : "";
+}
+
+}  // namespace
+
+std::unique_ptr<Kernel> conv1d_tiled_kernel(const Conv1dProblem& problem, const PrepareArgs& args) {
+  const int64_t positions = problem.batch * args.outputs[0].shape[2];
+  return best_tile(problem, positions, multiprocessors(args.device)).make(problem, args);
+}
+
+Implementation conv1d_direct(const Conv1dProblem& problem, const PrepareArgs& args) {
+  return {"cuda.direct", DeviceType::kCuda, declines(problem, args), [problem, &args] {
+            return problem.group_out() <= kThinOutputs ? conv1d_thin_kernel(problem, args)
+                                                       : conv1d_tiled_kernel(problem, args);
+          }};
+}
+
+}  // namespace strand::layers

@@ -1,0 +1,80 @@
+// The truth: the formula of conv1d.h as it stands, in double, one output after another.
+
+#include <cmath>
+
+#include "engine/error.h"
+#include "layers/conv1d/conv1d.h"
+#include "layers/function_kernel.h"
+
+namespace strand::layers {
+namespace {
+
+struct Operands {
+  Conv1dProblem problem;
+  int64_t out_length = 0;
+  std::shared_ptr<const Buffer> weight;  // [C_out, C_in / groups, K]
+  std::shared_ptr<const Buffer> bias;    // [C_out], or null
+};
+
+Operands operands(const Conv1dProblem& problem, const PrepareArgs& args) {
+  return {problem, args.outputs[0].shape[2], args.weights.doubles("weight"),
+          problem.has_bias ? args.weights.doubles("bias") : nullptr};
+}
+
+// One output, or with `magnitude` the sum of its terms' magnitudes.
+template <class T>
+double output_at(const Operands& conv, const T* x, int64_t n, int64_t o, int64_t t, bool magnitude) {
+  const Conv1dProblem& p = conv.problem;
+  const int64_t first_channel = n * p.in_channels + o / p.group_out() * p.group_in();
+  const double* weight = reinterpret_cast<const double*>(conv.weight->data()) + o * p.reduction();
+  double sum = conv.bias == nullptr ? 0 : reinterpret_cast<const double*>(conv.bias->data())[o];
+  if (magnitude) sum = std::fabs(sum);
+  for (int64_t c = 0; c < p.group_in(); ++c) {
+    const T* row = x + (first_channel + c) * p.length;
+    for (int64_t k = 0; k < p.kernel_size; ++k) {
+      const int64_t at = source_index(t * p.stride - p.pad_left + k * p.dilation, p.length, p.padding_mode);
+      // A padded zero is a factor as any other: times Inf it is NaN.
+      const double term = weight[c * p.kernel_size + k] * (at < 0 ? 0.0 : static_cast<double>(row[at]));
+      sum += magnitude ? std::fabs(term) : term;
+    }
+  }
+  return sum;
+}
+
+template <class T>
+void convolve(const Operands& conv, const Context& context, const Bindings& bindings, bool magnitude) {
+  const T* x = bindings.inputs[0].ptr<const T>();  // [N, C_in, L]
+  T* y = bindings.outputs[0].ptr<T>();             // [N, C_out, L_out]
+  const int64_t channels = conv.problem.out_channels;
+  context.parallel_for(conv.problem.batch * channels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      for (int64_t t = 0; t < conv.out_length; ++t) {
+        y[row * conv.out_length + t] = static_cast<T>(output_at(conv, x, row / channels, row % channels, t, magnitude));
+      }
+    }
+  });
+}
+
+}  // namespace
+
+Implementation conv1d_reference(const Conv1dProblem& problem, const PrepareArgs& args) {
+  return {"cpu.reference", DeviceType::kCpu, "", [problem, &args]() -> std::unique_ptr<Kernel> {
+            const bool in_double = args.inputs[0].dtype == DType::kFloat64;
+            return function_kernel(
+                [conv = operands(problem, args), in_double](const Context& context, const Bindings& bindings) {
+                  in_double ? convolve<double>(conv, context, bindings, false)
+                            : convolve<float>(conv, context, bindings, false);
+                });
+          }};
+}
+
+ErrorBound conv1d_error_bound(const Conv1dProblem& problem, const PrepareArgs& args) {
+  const double terms = static_cast<double>(problem.reduction());
+  // README.md, "Error": the rounding of a sum walks at random, and its last two steps can hit a lone term in full.
+  return {2 + std::sqrt(terms),
+          function_kernel([conv = operands(problem, args)](const Context& context, const Bindings& bindings) {
+            convolve<double>(conv, context, bindings, true);
+          })};
+}
+
+}  // namespace strand::layers
