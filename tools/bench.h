@@ -1,0 +1,31 @@
+#pragma once
+// The two halves of `strand bench`. Plain values.
+
+#include <string>
+#include <vector>
+
+#include "tools/options.h"
+
+namespace strand::tools {
+
+struct BenchOptions {
+  NetworkOptions network;
+  bool json = false;
+  int repeats = 0;                // 0: as many as fit `seconds`, or the default of the suite
+  double seconds = 2;             // of measuring, where `repeats` is 0
+  std::string cases;              // the file of Conv1d cases; empty: a network
+  std::string filter;             // a part of a case's name
+  bool check = false;             // fail where an error is past the promise
+  double most_multiply_adds = 0;  // larger cases are shortened; 0: the device's default
+};
+
+// Times a network as a whole and layer by layer, on random inputs.
+int bench_network(const BenchOptions& options);
+
+// Times every implementation of Conv1d, and cuDNN where it was built in, on a file of cases.
+int bench_conv1d(const BenchOptions& options);
+
+// Middle and tail of measured times (nearest rank). `values` is not empty.
+double percentile(std::vector<double> values, double percent);
+
+}  // namespace strand::tools

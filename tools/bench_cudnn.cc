@@ -1,0 +1,159 @@
+#include "tools/bench_cudnn.h"
+
+#include <cudnn.h>
+#include <fmt/core.h>
+
+#include <array>
+#include <limits>
+
+#include "engine/buffer.h"
+#include "engine/error.h"
+
+// The older interface finds the best algorithm in one call; cuDNN 9 calls it deprecated.
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+namespace strand::tools {
+namespace {
+
+void check(cudnnStatus_t status, const char* what) {
+  if (status == CUDNN_STATUS_SUCCESS) return;
+  const auto category = status == CUDNN_STATUS_NOT_SUPPORTED ? ErrorCategory::kUnsupported : ErrorCategory::kDevice;
+  throw Error(category, fmt::format("{}: {}", what, cudnnGetErrorString(status)));
+}
+
+int to_int(int64_t size) {
+  if (size > std::numeric_limits<int>::max()) {
+    throw Error(ErrorCategory::kUnsupported, "cuDNN's descriptors take sizes below 2^31");
+  }
+  return static_cast<int>(size);
+}
+
+// A handle or descriptor of cuDNN's, destroyed with its owner.
+template <class Handle, auto Create, auto Destroy>
+class Owned {
+ public:
+  Owned() { check(Create(&handle_), "cudnnCreate"); }
+  ~Owned() { Destroy(handle_); }
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+  Handle get() const { return handle_; }
+
+ private:
+  Handle handle_ = nullptr;
+};
+
+using Library = Owned<cudnnHandle_t, cudnnCreate, cudnnDestroy>;
+using TensorDescriptor = Owned<cudnnTensorDescriptor_t, cudnnCreateTensorDescriptor, cudnnDestroyTensorDescriptor>;
+using FilterDescriptor = Owned<cudnnFilterDescriptor_t, cudnnCreateFilterDescriptor, cudnnDestroyFilterDescriptor>;
+using ConvolutionDescriptor =
+    Owned<cudnnConvolutionDescriptor_t, cudnnCreateConvolutionDescriptor, cudnnDestroyConvolutionDescriptor>;
+
+const char* name_of(cudnnConvolutionFwdAlgo_t algorithm) {
+  switch (algorithm) {
+    case CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM:
+      return "implicit gemm";
+    case CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM:
+      return "implicit precomp gemm";
+    case CUDNN_CONVOLUTION_FWD_ALGO_GEMM:
+      return "gemm";
+    case CUDNN_CONVOLUTION_FWD_ALGO_DIRECT:
+      return "direct";
+    case CUDNN_CONVOLUTION_FWD_ALGO_FFT:
+      return "fft";
+    case CUDNN_CONVOLUTION_FWD_ALGO_FFT_TILING:
+      return "fft tiling";
+    case CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD:
+      return "winograd";
+    case CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD_NONFUSED:
+      return "winograd nonfused";
+    default:
+      return "unknown";
+  }
+}
+
+}  // namespace
+
+struct CudnnConvolution::State {
+  Library library;
+  TensorDescriptor input;
+  TensorDescriptor output;
+  FilterDescriptor filter;
+  ConvolutionDescriptor convolution;
+  cudnnConvolutionFwdAlgo_t algorithm{};
+  std::string name;
+  Buffer workspace;
+
+  void describe(const ConvSizes& sizes, CudnnMath math) const;
+  void find(Device device, CudnnMath math, const float* x, const float* w, float* y, int64_t workspace_limit);
+};
+
+void CudnnConvolution::State::describe(const ConvSizes& sizes, CudnnMath math) const {
+  check(cudnnSetTensor4dDescriptor(input.get(), CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, to_int(sizes.batch),
+                                   to_int(sizes.in_channels), 1, to_int(sizes.length)),
+        "cudnnSetTensor4dDescriptor");
+  check(cudnnSetTensor4dDescriptor(output.get(), CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, to_int(sizes.batch),
+                                   to_int(sizes.out_channels), 1, to_int(sizes.output_length())),
+        "cudnnSetTensor4dDescriptor");
+  check(cudnnSetFilter4dDescriptor(filter.get(), CUDNN_DATA_FLOAT, CUDNN_TENSOR_NCHW, to_int(sizes.out_channels),
+                                   to_int(sizes.in_channels / sizes.groups), 1, to_int(sizes.kernel_size)),
+        "cudnnSetFilter4dDescriptor");
+  check(cudnnSetConvolution2dDescriptor(convolution.get(), 0, to_int(sizes.padding), 1, to_int(sizes.stride), 1,
+                                        to_int(sizes.dilation), CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
+        "cudnnSetConvolution2dDescriptor");
+  check(cudnnSetConvolutionGroupCount(convolution.get(), to_int(sizes.groups)), "cudnnSetConvolutionGroupCount");
+  // The default allows TF32 for float32 tensors; FMA does not.
+  check(cudnnSetConvolutionMathType(convolution.get(), math == CudnnMath::kTf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH),
+        "cudnnSetConvolutionMathType");
+}
+
+void CudnnConvolution::State::find(Device device, CudnnMath math, const float* x, const float* w, float* y,
+                                   int64_t workspace_limit) {
+  std::array<cudnnConvolutionFwdAlgoPerf_t, CUDNN_CONVOLUTION_FWD_ALGO_COUNT> found{};
+  int count = 0;
+  Buffer scratch(device, workspace_limit);
+  check(cudnnFindConvolutionForwardAlgorithmEx(library.get(), input.get(), x, filter.get(), w, convolution.get(),
+                                               output.get(), y, static_cast<int>(found.size()), &count, found.data(),
+                                               scratch.data(), static_cast<size_t>(workspace_limit)),
+        "cudnnFindConvolutionForwardAlgorithmEx");
+  // Fastest first; those that failed come last.
+  if (count == 0 || found[0].status != CUDNN_STATUS_SUCCESS) {
+    throw Error(ErrorCategory::kUnsupported, "cuDNN has no algorithm for these sizes");
+  }
+  if (math == CudnnMath::kTf32) {
+    check(cudnnSetConvolutionMathType(convolution.get(), found[0].mathType), "cudnnSetConvolutionMathType");
+  }
+  algorithm = found[0].algo;
+  name = name_of(algorithm);
+  scratch = Buffer();
+  workspace = Buffer(device, static_cast<int64_t>(found[0].memory));
+}
+
+bool built_with_cudnn() { return true; }
+
+std::string cudnn_version() {
+  const size_t version = cudnnGetVersion();
+  return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
+}
+
+CudnnConvolution::CudnnConvolution(const Context& context, const ConvSizes& sizes, CudnnMath math, const float* x,
+                                   const float* w, float* y, int64_t workspace_limit)
+    : state_(std::make_unique<State>()) {
+  check(cudnnSetStream(state_->library.get(), static_cast<cudaStream_t>(context.stream())), "cudnnSetStream");
+  state_->describe(sizes, math);
+  state_->find(context.device(), math, x, w, y, workspace_limit);
+}
+
+CudnnConvolution::~CudnnConvolution() = default;
+
+const std::string& CudnnConvolution::algorithm() const { return state_->name; }
+
+void CudnnConvolution::run(const float* x, const float* w, float* y) const {
+  const float one = 1;
+  const float zero = 0;
+  check(cudnnConvolutionForward(state_->library.get(), &one, state_->input.get(), x, state_->filter.get(), w,
+                                state_->convolution.get(), state_->algorithm, state_->workspace.data(),
+                                static_cast<size_t>(state_->workspace.bytes()), &zero, state_->output.get(), y),
+        "cudnnConvolutionForward");
+}
+
+}  // namespace strand::tools
