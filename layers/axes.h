@@ -17,10 +17,15 @@ struct AxisSplit {
   int64_t elements() const { return outer * size * inner; }
 };
 
-// Error(kShape) where there is no such axis; a negative one counts from the end.
+// Shape::checked_axis for an attribute: Error(kShape) where there is no such axis; a negative one counts from the end.
+inline int checked_axis(const Shape& shape, int64_t axis) {
+  // What does not fit an int is outside of every shape too.
+  return shape.checked_axis(static_cast<int>(std::clamp<int64_t>(axis, INT32_MIN, INT32_MAX)));
+}
+
+// Error(kShape) where there is no such axis.
 inline AxisSplit split_at(const Shape& shape, int64_t axis) {
-  // An axis outside of int is outside of every shape too.
-  const int at = shape.checked_axis(static_cast<int>(std::clamp<int64_t>(axis, -1000, 1000)));
+  const int at = checked_axis(shape, axis);
   return {shape.elements(0, at), shape[at], shape.elements(at + 1, shape.rank())};
 }
 

@@ -25,7 +25,8 @@ inline bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(
 // The x size of a grid; Error(kLimit) naming the kernel past CUDA's 2^31 - 1.
 inline unsigned grid_size(int64_t blocks, const char* kernel) {
   if (blocks > INT32_MAX) {
-    throw Error(ErrorCategory::kLimit, std::string(kernel) + ": " + std::to_string(blocks) + " blocks, at most 2^31 - 1");
+    throw Error(ErrorCategory::kLimit,
+                std::string(kernel) + ": " + std::to_string(blocks) + " blocks, at most 2^31 - 1");
   }
   return static_cast<unsigned>(blocks);
 }
@@ -52,14 +53,16 @@ void launch_flat(const Context& context, const char* name, int64_t count, const 
   constexpr int64_t kEnough = int64_t{1} << 20;  // below, parallelism is worth more than items a thread
   if (count <= 0) return;
   if (count < kEnough) {
-    flat_kernel<1, uint32_t>
-        <<<grid_size(ceil_div(count, kThreads), name), kThreads, 0, stream(context)>>>(static_cast<uint32_t>(count), body);
-  } else if (count <= INT32_MAX) {
-    flat_kernel<kItems, uint32_t><<<grid_size(ceil_div(count, kThreads * kItems), name), kThreads, 0, stream(context)>>>(
+    flat_kernel<1, uint32_t><<<grid_size(ceil_div(count, kThreads), name), kThreads, 0, stream(context)>>>(
         static_cast<uint32_t>(count), body);
+  } else if (count <= INT32_MAX) {
+    flat_kernel<kItems, uint32_t>
+        <<<grid_size(ceil_div(count, kThreads * kItems), name), kThreads, 0, stream(context)>>>(
+            static_cast<uint32_t>(count), body);
   } else {
-    flat_kernel<kItems, uint64_t><<<grid_size(ceil_div(count, kThreads * kItems), name), kThreads, 0, stream(context)>>>(
-        static_cast<uint64_t>(count), body);
+    flat_kernel<kItems, uint64_t>
+        <<<grid_size(ceil_div(count, kThreads * kItems), name), kThreads, 0, stream(context)>>>(
+            static_cast<uint64_t>(count), body);
   }
   check_launch(name);
 }
@@ -103,8 +106,7 @@ void launch_unary(const Context& context, const char* name, const float* x, floa
   const int64_t vectors = aligned16(x) && aligned16(y) ? count / 4 : 0;
   launch_flat(context, name, vectors,
               UnaryVectorBody<Function>{reinterpret_cast<const Float4*>(x), reinterpret_cast<Float4*>(y), function});
-  launch_flat(context, name, count - vectors * 4,
-              UnaryBody<Function>{x + vectors * 4, y + vectors * 4, function});
+  launch_flat(context, name, count - vectors * 4, UnaryBody<Function>{x + vectors * 4, y + vectors * 4, function});
 }
 
 }  // namespace strand::cuda

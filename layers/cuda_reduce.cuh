@@ -1,5 +1,6 @@
 #pragma once
-// Reductions inside one block, as trees in shared memory: the same order, and so the same bits, each run. For .cu files.
+// Reductions inside one block, as trees in shared memory: the same order, and so the same bits, each run. For .cu
+// files.
 
 namespace strand::cuda {
 

@@ -58,9 +58,9 @@ std::vector<TensorType> Linear::infer(std::span<const TensorType> inputs) const 
   TensorType output = inputs[0];
   const int last = output.shape.rank() - 1;
   if (output.shape[last] != in_features_) {
-    throw Error(ErrorCategory::kShape, "input " + to_string(output.shape) + " has " +
-                                           std::to_string(output.shape[last]) +
-                                           " features in its last axis, in_features is " + std::to_string(in_features_));
+    throw Error(ErrorCategory::kShape,
+                "input " + to_string(output.shape) + " has " + std::to_string(output.shape[last]) +
+                    " features in its last axis, in_features is " + std::to_string(in_features_));
   }
   output.shape.set(last, out_features_);
   if (over_time(inputs[0])) output.time_axis = TensorType::kNoTime;
@@ -87,8 +87,7 @@ std::vector<Implementation> Linear::implementations(const PrepareArgs& args) con
   const LinearProblem problem = this->problem(args.inputs);
   list.push_back(
       float32_implementation(args, "cpu.eigen", [&args, problem] { return linear_cpu(problem, args.weights); }));
-  list.push_back(
-      reference_implementation(args, [&args, problem] { return make_body<false>(problem, args.weights); }));
+  list.push_back(reference_implementation(args, [&args, problem] { return make_body<false>(problem, args.weights); }));
   return list;
 }
 

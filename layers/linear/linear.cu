@@ -29,9 +29,7 @@ struct FillRows {
 class LinearCublas final : public Kernel {
  public:
   LinearCublas(const LinearProblem& problem, const Weights& weights)
-      : problem_(problem),
-        weight_(weights.floats("weight")),
-        bias_(problem.bias ? weights.floats("bias") : nullptr) {}
+      : problem_(problem), weight_(weights.floats("weight")), bias_(problem.bias ? weights.floats("bias") : nullptr) {}
 
   void run(const Context& context, const Bindings& bindings) const override {
     const auto [rows, in, out, has_bias] = problem_;

@@ -27,8 +27,7 @@ struct Reference {
     auto* y = bindings.outputs[0].ptr<T>();
     for (int64_t i = 0; i < rows.rows * rows.length; ++i) {
       const int64_t channel = i / rows.length % rows.channels;
-      const double normal =
-          (static_cast<double>(x[i]) - at(mean, channel)) / std::sqrt(at(variance, channel) + eps);
+      const double normal = (static_cast<double>(x[i]) - at(mean, channel)) / std::sqrt(at(variance, channel) + eps);
       y[i] = static_cast<T>(weight != nullptr ? normal * at(weight, channel) + at(bias, channel) : normal);
     }
   }
@@ -56,8 +55,8 @@ std::vector<TensorType> BatchNorm1d::infer(std::span<const TensorType> inputs) c
   const Shape& shape = inputs[0].shape;
   if ((shape.rank() != 2 && shape.rank() != 3) || shape[1] != num_features_) {
     const std::string channels = std::to_string(num_features_);
-    throw Error(ErrorCategory::kShape, "input is " + to_string(shape) + ", expected [N, " + channels + "] or [N, " +
-                                           channels + ", L]");
+    throw Error(ErrorCategory::kShape,
+                "input is " + to_string(shape) + ", expected [N, " + channels + "] or [N, " + channels + ", L]");
   }
   return {inputs[0]};
 }
@@ -107,13 +106,17 @@ std::vector<Implementation> BatchNorm1d::implementations(const PrepareArgs& args
   std::vector<Implementation> list;
   norm_cuda(*this, args, list);
   const ChannelRows rows = channel_rows(args.inputs[0].shape);
-  list.push_back(float32_implementation(
-      args, "cpu.native", [this, &args, rows] { return batch_norm_cpu(rows, packed(args.weights)); }));
+  list.push_back(float32_implementation(args, "cpu.native",
+                                        [this, &args, rows] { return batch_norm_cpu(rows, packed(args.weights)); }));
   list.push_back(reference_implementation(args, [this, &args, rows] {
     const Weights& weights = args.weights;
     coefficients(weights);  // for its check
-    return Reference{rows, eps_, weights.doubles("running_mean"), weights.doubles("running_var"),
-                     affine_ ? weights.doubles("weight") : nullptr, affine_ ? weights.doubles("bias") : nullptr};
+    return Reference{rows,
+                     eps_,
+                     weights.doubles("running_mean"),
+                     weights.doubles("running_var"),
+                     affine_ ? weights.doubles("weight") : nullptr,
+                     affine_ ? weights.doubles("bias") : nullptr};
   }));
   return list;
 }

@@ -1,8 +1,8 @@
 // BatchNorm1d on CUDA: y[n, c, t] = scale[c] * x[n, c, t] + shift[c], both folded from the parameters beforehand.
 //
 // Mapping: the tensor is flat; a thread takes four 16-byte vectors where the length is a multiple of 4 (then a vector
-// lies in one channel), else four single elements, neighbours in neighbouring threads. Coefficients come from the cache.
-// Limits: none on size. Bound by bytes: 8 an element.
+// lies in one channel), else four single elements, neighbours in neighbouring threads. Coefficients come from the
+// cache. Limits: none on size. Bound by bytes: 8 an element.
 
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
@@ -39,9 +39,9 @@ struct ScaleShift {
 template <class Vector>
 void launch(const Context& context, const ChannelRows& rows, const void* x, void* y, const float* coefficients) {
   const int64_t length = rows.length / static_cast<int64_t>(sizeof(Vector) / sizeof(float));
-  cuda::launch_flat(context, "BatchNorm1d", rows.rows * length,
-                    ScaleShift<Vector>{static_cast<const Vector*>(x), static_cast<Vector*>(y), coefficients, length,
-                                       rows.channels});
+  cuda::launch_flat(
+      context, "BatchNorm1d", rows.rows * length,
+      ScaleShift<Vector>{static_cast<const Vector*>(x), static_cast<Vector*>(y), coefficients, length, rows.channels});
 }
 
 }  // namespace
@@ -50,13 +50,14 @@ void norm_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implemen
   const auto& norm = static_cast<const BatchNorm1d&>(layer);
   list.push_back(float32_implementation(args, "cuda.native", [&norm, &args] {
     const ChannelRows rows = channel_rows(args.inputs[0].shape);
-    return function_kernel([rows, packed = norm.packed(args.weights)](const Context& context, const Bindings& bindings) {
-      const void* x = bindings.inputs[0].data;
-      void* y = bindings.outputs[0].data;
-      const auto* coefficients = reinterpret_cast<const float*>(packed->data());
-      const bool vectors = rows.length % 4 == 0 && cuda::aligned16(x) && cuda::aligned16(y);
-      (vectors ? launch<cuda::Float4> : launch<float>)(context, rows, x, y, coefficients);
-    });
+    return function_kernel(
+        [rows, packed = norm.packed(args.weights)](const Context& context, const Bindings& bindings) {
+          const void* x = bindings.inputs[0].data;
+          void* y = bindings.outputs[0].data;
+          const auto* coefficients = reinterpret_cast<const float*>(packed->data());
+          const bool vectors = rows.length % 4 == 0 && cuda::aligned16(x) && cuda::aligned16(y);
+          (vectors ? launch<cuda::Float4> : launch<float>)(context, rows, x, y, coefficients);
+        });
   }));
 }
 

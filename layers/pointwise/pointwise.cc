@@ -85,9 +85,10 @@ ErrorBound Pointwise::error_bound(const PrepareArgs&) const {
 
 void register_pointwise(LayerRegistry& registry) {
   for (Entry& entry : table()) {
-    registry.add({entry.name, entry.summary, entry.fields, [make = entry.make, error = entry.error](const Attributes& a) {
-                    return std::make_unique<Pointwise>(make(a), error);
-                  }});
+    registry.add(
+        {entry.name, entry.summary, entry.fields, [make = entry.make, error = entry.error](const Attributes& a) {
+           return std::make_unique<Pointwise>(make(a), error);
+         }});
   }
 }
 

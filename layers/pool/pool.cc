@@ -63,11 +63,11 @@ PoolProblem Pool::problem(const Shape& shape) const {
   const int last = shape.rank() - 1;
   PoolProblem problem{options_, shape.elements(0, last), shape[last], output_length(options_, shape[last])};
   if (problem.output_length < 1) {
-    throw Error(ErrorCategory::kShape,
-                "no window fits: length " + std::to_string(problem.length) + ", kernel_size " +
-                    std::to_string(options_.kernel_size) + ", stride " + std::to_string(options_.stride) +
-                    ", padding " + std::to_string(options_.padding) + ", dilation " +
-                    std::to_string(options_.dilation));
+    throw Error(ErrorCategory::kShape, "no window fits: length " + std::to_string(problem.length) + ", kernel_size " +
+                                           std::to_string(options_.kernel_size) + ", stride " +
+                                           std::to_string(options_.stride) + ", padding " +
+                                           std::to_string(options_.padding) + ", dilation " +
+                                           std::to_string(options_.dilation));
   }
   return problem;
 }

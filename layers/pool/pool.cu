@@ -1,7 +1,8 @@
 // Pooling on CUDA: y[row, t] from the window of x[row] that pool_window() gives, along the last axis.
 //
 // Three mappings, the first that suits the shape:
-// - tiled: a block owns up to 1024 outputs of one row. It brings the inputs that they need to shared memory with 16-byte
+// - tiled: a block owns up to 1024 outputs of one row. It brings the inputs that they need to shared memory with
+// 16-byte
 //   loads (begun at the aligned address below, whatever the row's alignment), padding as -Inf or 0, and each thread
 //   takes four outputs a block's width apart: neighbours read neighbouring banks, and stores coalesce. An input is
 //   fetched once, although stride < kernel_size outputs share it.
@@ -171,8 +172,7 @@ Tiling tiling_of(const PoolProblem& problem) {
 template <class Of, int kLanes>
 void launch_wide(const Context& context, const PoolProblem& problem, const float* x, float* y) {
   const int64_t blocks = ceil_div(problem.rows * problem.output_length, kThreads / kLanes);
-  wide_pool<Of, kLanes>
-      <<<cuda::grid_size(blocks, "wide pool"), kThreads, 0, cuda::stream(context)>>>(problem, x, y);
+  wide_pool<Of, kLanes><<<cuda::grid_size(blocks, "wide pool"), kThreads, 0, cuda::stream(context)>>>(problem, x, y);
   cuda::check_launch("wide pool");
 }
 

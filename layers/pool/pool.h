@@ -45,8 +45,7 @@ STRAND_HD inline PoolWindow pool_window(const PoolProblem& problem, int64_t t) {
     const int64_t whole = problem.length / options.output_size;
     const int64_t rest = problem.length % options.output_size;
     const int64_t first = t * whole + t * rest / options.output_size;
-    const int64_t end =
-        (t + 1) * whole + ((t + 1) * rest + options.output_size - 1) / options.output_size;
+    const int64_t end = (t + 1) * whole + ((t + 1) * rest + options.output_size - 1) / options.output_size;
     return {first, end - first, end - first};
   }
   const int64_t start = t * options.stride - options.padding;

@@ -1,6 +1,6 @@
-// Pooling on the CPU. Outputs whose windows are whole go in chunks that stay in the cache, tap by tap, so that the inner
-// loop runs along time and vectorises; the few at the ends go one by one. Averages are summed in double. An output's
-// value does not depend on its chunk.
+// Pooling on the CPU. Outputs whose windows are whole go in chunks that stay in the cache, tap by tap, so that the
+// inner loop runs along time and vectorises; the few at the ends go one by one. Averages are summed in double. An
+// output's value does not depend on its chunk.
 
 #include <algorithm>
 #include <array>
@@ -105,11 +105,12 @@ std::unique_ptr<Kernel> pool_cpu(const PoolProblem& problem) {
     auto* y = bindings.outputs[0].ptr<float>();
     const bool adaptive = problem.options.kind == PoolKind::kAdaptiveAverage;
     const int64_t taps = adaptive ? problem.length / problem.output_length : problem.options.kernel_size;
-    context.parallel_for(problem.rows * problem.output_length, kGrain / (taps + 1) + 1, [&](int64_t begin, int64_t end) {
-      for_each_stretch(begin, end, problem.output_length, [&](int64_t row, int64_t column, int64_t count) {
-        pool_row(problem, x + row * problem.length, y + row * problem.output_length, column, column + count);
-      });
-    });
+    context.parallel_for(
+        problem.rows * problem.output_length, kGrain / (taps + 1) + 1, [&](int64_t begin, int64_t end) {
+          for_each_stretch(begin, end, problem.output_length, [&](int64_t row, int64_t column, int64_t count) {
+            pool_row(problem, x + row * problem.length, y + row * problem.output_length, column, column + count);
+          });
+        });
   });
 }
 

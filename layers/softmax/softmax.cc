@@ -77,7 +77,7 @@ std::vector<TensorType> Softmax::infer(std::span<const TensorType> inputs) const
 }
 
 TimeMap Softmax::time_map(int, int, std::span<const TensorType> inputs) const {
-  const bool over_time = inputs[0].shape.checked_axis(static_cast<int>(dim_)) == inputs[0].time_axis;
+  const bool over_time = checked_axis(inputs[0].shape, dim_) == inputs[0].time_axis;
   return over_time ? TimeMap::all("Softmax over the time axis") : TimeMap::pointwise();
 }
 

@@ -2,10 +2,10 @@
 //
 // Mapping: a block has (columns, lanes) threads, columns * lanes = 256. It owns `columns` rows that lie side by side;
 // the `lanes` threads of a row share its elements. With inner = 1 a row is contiguous, so lanes run along x (32, or all
-// 256 where a row is long); else columns run along x, 32 of them, and loads of neighbouring rows coalesce. Three passes:
-// maximum, sum, values; the second and third read from the cache while rows * size fits there (about 100 KB a block).
-// Reductions over lanes are trees in shared memory, in the same order each run.
-// Limits: 64-bit sizes; the grid rides on x. Bound by bytes, 8 an element, while the rows stay in the cache.
+// 256 where a row is long); else columns run along x, 32 of them, and loads of neighbouring rows coalesce. Three
+// passes: maximum, sum, values; the second and third read from the cache while rows * size fits there (about 100 KB a
+// block). Reductions over lanes are trees in shared memory, in the same order each run. Limits: 64-bit sizes; the grid
+// rides on x. Bound by bytes, 8 an element, while the rows stay in the cache.
 
 #include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"

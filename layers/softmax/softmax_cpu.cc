@@ -1,6 +1,6 @@
 // Softmax on the CPU, three passes over a row (maximum, sum, values), which stays in the cache. Where the axis is the
-// last, a row is taken lane by lane; else neighbouring rows lie side by side and go a lane each. Sums are in double, and
-// a row's result does not depend on where it stands.
+// last, a row is taken lane by lane; else neighbouring rows lie side by side and go a lane each. Sums are in double,
+// and a row's result does not depend on where it stands.
 
 #include <cmath>
 #include <limits>

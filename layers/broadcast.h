@@ -1,0 +1,35 @@
+#pragma once
+// NumPy's broadcasting: shapes are aligned at their last axes, and an axis of size 1 stretches to any size. Plain
+// values; pure functions.
+
+#include <array>
+#include <span>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace strand::layers {
+
+// Error(kShape) naming the two inputs whose sizes do not fit.
+Shape broadcast_shape(std::span<const TensorType> inputs);
+
+// The axis of the result that is time: the inputs' own, where those that have one agree; otherwise kNoTime.
+int broadcast_time_axis(std::span<const TensorType> inputs);
+
+// How to walk a result and its inputs in as few axes as will do: neighbours that all inputs walk alike are merged, and
+// axes of size 1 dropped. At least one axis; the innermost stride of an input is 1, or 0 where it stays.
+struct BroadcastWalk {
+  using Strides = std::array<int64_t, Shape::kMaxRank>;  // elements, outermost axis first
+
+  int axes = 1;
+  std::array<int64_t, Shape::kMaxRank> sizes{};
+  std::vector<Strides> inputs;
+
+  int64_t row_length() const { return sizes[static_cast<size_t>(axes - 1)]; }
+  // Where an input's elements for a row (all axes but the innermost, flat) begin.
+  int64_t row_offset(size_t input, int64_t row) const;
+  bool varies(size_t input) const { return inputs[input][static_cast<size_t>(axes - 1)] != 0; }
+};
+BroadcastWalk broadcast_walk(std::span<const TensorType> inputs, const Shape& result);
+
+}  // namespace strand::layers

@@ -1,0 +1,57 @@
+#pragma once
+// The layers of two or more inputs: Add and Multiply element by element with NumPy's broadcasting, and Concat along an
+// axis; all in the order of their inputs. Immutable.
+
+#include <vector>
+
+#include "layers/axes.h"
+#include "layers/broadcast.h"
+#include "layers/layer.h"
+
+namespace strand::layers {
+
+enum class Operation : uint8_t { kAdd, kMultiply };
+
+class Elementwise final : public Layer {
+ public:
+  explicit Elementwise(Operation operation) : operation_(operation) {}
+
+  Operation operation() const { return operation_; }
+
+  std::vector<Port> inputs() const override { return {{"input", false, true}}; }
+  std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
+  TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
+  std::vector<Implementation> implementations(const PrepareArgs& args) const override;
+  ErrorBound error_bound(const PrepareArgs& args) const override;
+
+ private:
+  Operation operation_;
+};
+
+class Concat final : public Layer {
+ public:
+  explicit Concat(int64_t dim) : dim_(dim) {}
+
+  // Each input as [outer, part], its part of the output's rows.
+  struct Parts {
+    int64_t outer = 1;
+    int64_t row = 0;             // the output's elements an outer index
+    std::vector<int64_t> sizes;  // each input's
+  };
+  Parts parts(std::span<const TensorType> inputs) const;
+
+  std::vector<Port> inputs() const override { return {{"input", false, true}}; }
+  std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
+  TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
+  std::vector<Implementation> implementations(const PrepareArgs& args) const override;
+  ErrorBound error_bound(const PrepareArgs& args) const override;
+
+ private:
+  int64_t dim_;
+};
+
+std::unique_ptr<Kernel> elementwise_cpu(Operation operation, BroadcastWalk walk);
+std::unique_ptr<Kernel> concat_cpu(const Concat::Parts& parts);
+void combine_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
+
+}  // namespace strand::layers

@@ -1,0 +1,78 @@
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "engine/error.h"
+#include "layers/registry.h"
+#include "layers/shape/shape_layers.h"
+
+namespace strand::layers {
+namespace {
+
+std::unique_ptr<Layer> make_slice(const Attributes& attributes) {
+  std::optional<int64_t> end;
+  if (!attributes.is_null("end")) end = attributes.integer("end");
+  return std::make_unique<Slice>(attributes.integer("dim"), attributes.integer("start"), end,
+                                 attributes.positive("step"));
+}
+
+PadMode parse_mode(const std::string& mode) {
+  if (mode == "constant") return PadMode::kConstant;
+  if (mode == "reflect") return PadMode::kReflect;
+  if (mode == "replicate") return PadMode::kReplicate;
+  if (mode == "circular") return PadMode::kCircular;
+  throw Error(ErrorCategory::kSchema, "mode is '" + mode + "', expected constant, reflect, replicate or circular");
+}
+
+std::unique_ptr<Layer> make_pad(const Attributes& attributes) {
+  const std::vector<int64_t> padding = attributes.integers("padding");
+  if (padding.empty() || padding.size() > 2 || std::ranges::min(padding) < 0) {
+    throw Error(ErrorCategory::kSchema, "padding is " + to_string(attributes.value("padding")) +
+                                            ", expected [left, right] or one integer for both, none below 0");
+  }
+  return std::make_unique<Pad>(padding.front(), padding.back(), parse_mode(attributes.string("mode")),
+                               attributes.number("value"));
+}
+
+std::unique_ptr<Layer> make_reshape(const Attributes& attributes) {
+  std::vector<int64_t> shape = attributes.integers("shape");
+  if (shape.empty() || std::ranges::min(shape) < -1 || std::ranges::count(shape, -1) > 1) {
+    throw Error(ErrorCategory::kSchema, "shape is " + to_string(attributes.value("shape")) +
+                                            ", expected sizes, 0 for an axis that stays and at most one -1");
+  }
+  return std::make_unique<Reshape>(std::move(shape));
+}
+
+}  // namespace
+
+void register_shape(LayerRegistry& registry) {
+  registry.add({"Slice",
+                "a range of one axis",
+                {{"dim", kInteger, "the axis; a negative one counts from the end"},
+                 {"start", kInteger, "the first element; negative: from the end", int64_t{0}},
+                 {"end", kInteger | kNull, "one past the last; negative: from the end; null: to the end", Null{}},
+                 {"step", kInteger, "from element to element, at least 1", int64_t{1}}},
+                make_slice});
+  registry.add({"Pad",
+                "more elements at the ends of the last axis",
+                {{"padding", kInteger | kIntegers, "[left, right], or one number for both"},
+                 {"mode", kString, "constant, reflect, replicate or circular", std::string("constant")},
+                 {"value", kNumber, "of the constant mode", 0.0}},
+                make_pad});
+  registry.add({"Transpose",
+                "two axes exchanged",
+                {{"dim0", kInteger, "an axis; a negative one counts from the end"}, {"dim1", kInteger, "the other"}},
+                [](const Attributes& a) { return std::make_unique<Transpose>(a.integer("dim0"), a.integer("dim1")); }});
+  registry.add(
+      {"Flatten",
+       "axes merged into one, without a copy",
+       {{"start_dim", kInteger, "the first of them", int64_t{1}},
+        {"end_dim", kInteger, "the last of them", int64_t{-1}}},
+       [](const Attributes& a) { return std::make_unique<Flatten>(a.integer("start_dim"), a.integer("end_dim")); }});
+  registry.add({"Reshape",
+                "another shape for the same elements, without a copy",
+                {{"shape", kIntegers, "sizes; 0 keeps the input's axis of that number, one -1 takes what is left"}},
+                make_reshape});
+}
+
+}  // namespace strand::layers

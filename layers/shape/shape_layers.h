@@ -1,0 +1,138 @@
+#pragma once
+// The layers that only move elements: Slice, Pad and Transpose copy, Flatten and Reshape are views. Each keeps track of
+// which axis is time, and loses it where time is merged with another axis. Immutable.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "layers/axes.h"
+#include "layers/layer.h"
+
+namespace strand::layers {
+
+// x as [outer, size, inner]: y[o, t, i] = x[o, start + t * step, i], t in [0, count).
+struct SliceProblem {
+  AxisSplit split;
+  int64_t start = 0;
+  int64_t step = 1;
+  int64_t count = 0;
+};
+
+class Slice final : public Layer {
+ public:
+  Slice(int64_t dim, int64_t start, std::optional<int64_t> end, int64_t step)
+      : dim_(dim), start_(start), end_(end), step_(step) {}
+
+  // Bounds are clamped to the axis as PyTorch's are; Error(kShape) where nothing is left of an axis that had elements.
+  SliceProblem problem(const Shape& shape) const;
+
+  std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
+  TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
+  std::vector<Implementation> implementations(const PrepareArgs& args) const override;
+  ErrorBound error_bound(const PrepareArgs& args) const override;
+
+ private:
+  int64_t dim_;
+  int64_t start_;
+  std::optional<int64_t> end_;
+  int64_t step_;
+};
+
+enum class PadMode : uint8_t { kConstant, kReflect, kReplicate, kCircular };
+
+// x is [rows, length], y is [rows, left + length + right].
+struct PadProblem {
+  int64_t rows = 0;
+  int64_t length = 0;
+  int64_t left = 0;
+  int64_t right = 0;
+  PadMode mode = PadMode::kConstant;
+  double value = 0;
+
+  int64_t output_length() const { return left + length + right; }
+};
+
+class Pad final : public Layer {
+ public:
+  Pad(int64_t left, int64_t right, PadMode mode, double value)
+      : left_(left), right_(right), mode_(mode), value_(value) {}
+
+  // Error(kShape) where the input is too short for the mode.
+  PadProblem problem(const Shape& shape) const;
+
+  std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
+  TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
+  std::vector<Implementation> implementations(const PrepareArgs& args) const override;
+  ErrorBound error_bound(const PrepareArgs& args) const override;
+
+ private:
+  int64_t left_;
+  int64_t right_;
+  PadMode mode_;
+  double value_;
+};
+
+// x is [outer, rows, middle, columns, inner], y is [outer, columns, middle, rows, inner].
+struct TransposeProblem {
+  int64_t outer = 1;
+  int64_t rows = 1;
+  int64_t middle = 1;
+  int64_t columns = 1;
+  int64_t inner = 1;
+
+  int64_t elements() const { return outer * rows * middle * columns * inner; }
+};
+
+class Transpose final : public Layer {
+ public:
+  Transpose(int64_t dim0, int64_t dim1) : dim0_(dim0), dim1_(dim1) {}
+
+  TransposeProblem problem(const Shape& shape) const;
+
+  std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
+  std::vector<Implementation> implementations(const PrepareArgs& args) const override;
+  ErrorBound error_bound(const PrepareArgs& args) const override;
+
+ private:
+  int64_t dim0_;
+  int64_t dim1_;
+};
+
+// Flatten and Reshape: the same elements under another shape.
+class View : public Layer {
+ public:
+  virtual Shape output_shape(const Shape& input) const = 0;
+
+  std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
+  TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
+  bool is_view() const override { return true; }
+  std::vector<Implementation> implementations(const PrepareArgs&) const override { return {}; }
+  ErrorBound error_bound(const PrepareArgs& args) const override;
+};
+
+class Flatten final : public View {
+ public:
+  Flatten(int64_t start_dim, int64_t end_dim) : start_dim_(start_dim), end_dim_(end_dim) {}
+  Shape output_shape(const Shape& input) const override;
+
+ private:
+  int64_t start_dim_;
+  int64_t end_dim_;
+};
+
+class Reshape final : public View {
+ public:
+  explicit Reshape(std::vector<int64_t> shape) : shape_(std::move(shape)) {}
+  Shape output_shape(const Shape& input) const override;
+
+ private:
+  std::vector<int64_t> shape_;
+};
+
+std::unique_ptr<Kernel> slice_cpu(const SliceProblem& problem);
+std::unique_ptr<Kernel> pad_cpu(const PadProblem& problem);
+std::unique_ptr<Kernel> transpose_cpu(const TransposeProblem& problem);
+void shape_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
+
+}  // namespace strand::layers
