@@ -54,6 +54,7 @@ class TreeBuilder final : public YAML::EventHandler {
     YamlNode scalar = node(YamlNode::Kind::kScalar, mark);
     scalar.quoted = tag == "!";
     scalar.text = value;
+    last_scalar_ = mark;
     add(std::move(scalar));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -68,6 +69,7 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnMapEnd() override { close(); }
 
   std::optional<YamlNode> take_root() { return std::move(root_); }
+  const std::optional<YAML::Mark>& last_scalar() const { return last_scalar_; }
 
  private:
   struct Frame {
@@ -158,6 +160,7 @@ class TreeBuilder final : public YAML::EventHandler {
   std::vector<Frame> stack_;
   std::optional<YamlNode> root_;
   std::optional<YAML::Mark> anchor_mark_;
+  std::optional<YAML::Mark> last_scalar_;
   size_t nodes_ = 0;
   int documents_ = 0;
 };
@@ -177,6 +180,22 @@ void check_bytes(std::string_view text, const std::string& file) {
   const size_t line_start = before.rfind('\n') + 1;  // 0 where there is none
   throw Error(ErrorCategory::kParse, position(file, line, static_cast<int>(bad - line_start) + 1) +
                                          (bad == nul ? ": a NUL byte" : ": not UTF-8"));
+}
+
+// yaml-cpp takes the end of the file for a closing quote where a line end stands before it.
+void check_quotes(std::string_view text, const YAML::Mark& mark, const std::string& file) {
+  const auto begin = static_cast<size_t>(std::max(mark.pos, 0));
+  if (begin >= text.size() || (text[begin] != '"' && text[begin] != '\'')) return;
+  for (size_t i = begin + 1; i < text.size(); ++i) {
+    const bool doubled = text[i] == '\'' && text.substr(i + 1).starts_with('\'');
+    const bool escape = text[i] == '\\';
+    if (text[begin] == '"' ? escape : doubled) {
+      ++i;
+    } else if (text[i] == text[begin]) {
+      return;
+    }
+  }
+  throw Error(ErrorCategory::kParse, position(file, mark.line + 1, mark.column + 1) + ": a quote that is never closed");
 }
 
 }  // namespace
@@ -201,6 +220,7 @@ YamlNode parse_yaml(std::string_view text, const std::string& file) {
                 error.mark.is_null() ? file + ": " + error.msg
                                      : position(file, error.mark.line + 1, error.mark.column + 1) + ": " + error.msg);
   }
+  if (builder.last_scalar()) check_quotes(text, *builder.last_scalar(), file);
   std::optional<YamlNode> root = builder.take_root();
   if (!root) throw Error(ErrorCategory::kSchema, file + ": the file is empty, expected a description");
   return *std::move(root);
