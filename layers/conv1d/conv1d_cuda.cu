@@ -18,6 +18,7 @@ bool is_plain_product(const Conv1dProblem& p) {
 void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   const auto& conv = static_cast<const Conv1d&>(layer);
   const Conv1dProblem problem = normalised(conv.problem(args.inputs[0]), args.outputs[0].shape[2]);
+  list.push_back(conv1d_tensor(problem, args));
   list.push_back(conv1d_direct(problem, args));
   list.push_back(conv1d_im2col(problem, args));
   if (is_plain_product(problem)) std::swap(list[list.size() - 2], list.back());

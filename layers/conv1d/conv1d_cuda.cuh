@@ -43,6 +43,7 @@ inline std::string conv1d_cuda_declines(const PrepareArgs& args) {
   return args.inputs[0].dtype == DType::kFloat32 ? "" : "computes in float32 only";
 }
 
+Implementation conv1d_tensor(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_direct(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_im2col(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_naive(const Conv1dProblem& problem, const PrepareArgs& args);

@@ -1,0 +1,349 @@
+// cuda.tensor: Conv1d as an implicit matrix product on tensor cores (mma.sync, sm_80 and later), at float32's accuracy.
+//
+// Problem      y[n, o, t] = bias[o] + sum over c, k of w[o, c, k] * x[n, c, t * stride + k * dilation - pad_left]
+// Precision    x and w are split into float16 pairs after scaling by powers of two (x: per stage, from its largest
+//              magnitude; w: per output channel, when packed). Three products (low * high, high * low, high * high) are
+//              summed by the tensor cores for kPromoteSteps steps, then added to a float32 sum. What is lost a product
+//              is below 2^-22 of it plus 2^-38 of the largest weight of o times the largest x of the stage.
+//              A tile with an x that is not finite, or is too far from 1 to scale, is computed by FMA in float32.
+// Blocks       256 threads compute rows() output channels x columns() positions of one group and batch element (a tile)
+//              and then the next tile: the grid is persistent. Warps split the tile; each keeps its sums in registers.
+// Stages       see conv1d_tensor.h. Raw input goes to a ring in shared memory by cp.async, stages ahead, across tiles;
+//              each stage is converted once for all its taps, in between barriers, and read by ldmatrix at 16 bytes a
+//              position, so a tap is a shift by whole rows and any dilation is free of bank conflicts.
+// Weights      packed in the order of mma's registers: a lane reads its 16 bytes, from shared memory where they fit.
+// Output       through shared memory, a warp at a time, so that rows are stored contiguously.
+// Beats        cuda.direct where the reduction is long: tensor cores do three products faster than FFMA does one.
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/cuda_check.h"
+#include "engine/cuda_runtime.h"
+#include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_tensor.cuh"
+#include "layers/conv1d/conv1d_tensor.h"
+#include "layers/conv1d/conv1d_tensor_stage.cuh"
+
+namespace strand::layers::tensor {
+namespace {
+
+constexpr int kMaxScaleExponent = 90;
+
+// A tile in float32, by FMA in the order of the formula: for values that can't be scaled.
+template <int BlockShapeIndex>
+__device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
+  constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
+  for (int i = threadIdx.x; i < kShape.rows() * kShape.columns(); i += kThreads) {
+    const int64_t row = int64_t{tile.m_block} * kShape.rows() + i / kShape.columns();
+    const int64_t t = tile.position * kShape.columns() + i % kShape.columns();
+    if (row >= a.p.group_out() || t >= a.out_length) continue;
+    const int64_t o = tile.group * a.p.group_out() + row;
+    float sum = 0;
+    for (int64_t c = 0; c < a.p.group_in(); ++c) {
+      const float* x = a.x + (tile.batch * a.p.in_channels + tile.group * a.p.group_in() + c) * a.p.length;
+      for (int64_t k = 0; k < a.p.kernel_size; ++k) {
+        const int64_t from =
+            source_index(t * a.p.stride + k * a.p.dilation - a.p.pad_left, a.p.length, a.p.padding_mode);
+        sum = fmaf(a.weight[(o * a.p.group_in() + c) * a.p.kernel_size + k], from < 0 ? 0.0F : x[from], sum);
+      }
+    }
+    a.y[(tile.batch * a.p.out_channels + o) * a.out_length + t] = a.store(sum, o);
+  }
+}
+
+// A warp's sums to y, 16 rows at a time through its part of shared memory. The one place where outputs are finished.
+template <int BlockShapeIndex>
+__device__ void store_tile(
+    const Arguments& a, const Tile& tile, float* staging,
+    float (&sum)[kBlockShapes[BlockShapeIndex].m_tiles][kBlockShapes[BlockShapeIndex].n_tiles][4]) {
+  constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
+  constexpr int kColumns = kShape.n_tiles * 8;
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  const int64_t t0 = tile.position * kShape.columns() + warp % kShape.n_warps * kColumns;
+  const int columns = static_cast<int>(min(int64_t{kColumns}, a.out_length - t0));
+  const int padded_rows = a.m_blocks * kShape.rows();
+  const bool vectors = a.out_length % 4 == 0;
+#pragma unroll
+  for (int m = 0; m < kShape.m_tiles; ++m) {
+    const int first = tile.m_block * kShape.rows() + (warp / kShape.n_warps * kShape.m_tiles + m) * 16;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = lane / 4 + half * 8;
+      const float unscale = a.unscale[tile.group * padded_rows + first + row];
+      const int64_t channel = tile.group * a.p.group_out() + min(int64_t{first} + row, a.p.group_out() - 1);
+#pragma unroll
+      for (int n = 0; n < kShape.n_tiles; ++n) {
+        *reinterpret_cast<float2*>(staging + row * kStagingPitch + n * 8 + lane % 4 * 2) = make_float2(
+            a.store(sum[m][n][half * 2] * unscale, channel), a.store(sum[m][n][half * 2 + 1] * unscale, channel));
+      }
+    }
+    __syncwarp();
+    const int rows = static_cast<int>(min(int64_t{16}, a.p.group_out() - first));
+    float* y = a.y + (tile.batch * a.p.out_channels + tile.group * a.p.group_out() + first) * a.out_length + t0;
+    if (vectors) {
+      for (int i = lane; i < 16 * kColumns / 4; i += 32) {
+        const int row = i / (kColumns / 4);
+        const int column = i % (kColumns / 4) * 4;
+        if (row >= rows || column >= columns) continue;
+        *reinterpret_cast<float4*>(y + row * a.out_length + column) =
+            *reinterpret_cast<const float4*>(staging + row * kStagingPitch + column);
+      }
+    } else {
+      for (int i = lane; i < 16 * kColumns; i += 32) {
+        const int row = i / kColumns;
+        const int column = i % kColumns;
+        if (row < rows && column < columns) y[row * a.out_length + column] = staging[row * kStagingPitch + column];
+      }
+    }
+    __syncwarp();
+  }
+}
+
+// All steps of one converted stage: products into `sum`, in units of the true x.
+template <int BlockShapeIndex>
+__device__ __forceinline__ void multiply_stage(
+    const Geometry& g, const Shared& s, const uint4* weights, float unscale_x,
+    float (&sum)[kBlockShapes[BlockShapeIndex].m_tiles][kBlockShapes[BlockShapeIndex].n_tiles][4]) {
+  constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
+  constexpr int kMTiles = kShape.m_tiles;
+  constexpr int kNTiles = kShape.n_tiles;
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  // This lane's row of the four 8 x 8 matrices that one ldmatrix brings: two octets of two column tiles.
+  const int row = warp % kShape.n_warps * kNTiles * 8 + lane / 16 * 8 + lane % 8;
+  const uint32_t mine = static_cast<uint32_t>((lane / 8 % 2 * g.rows + row) * 16);
+  const uint32_t high = shared_address(s.high) + mine;
+  const uint32_t low = shared_address(s.low) + mine;
+  const int tile_stride = g.total_steps() * 2 * 32;
+  for (int first = 0; first < g.steps; first += kPromoteSteps) {
+    float part[kMTiles][kNTiles][4] = {};
+    const int last = min(first + kPromoteSteps, g.steps);
+    for (int step = first; step < last; ++step) {
+      const int offset = s.offsets[step];
+      uint32_t x_high[kNTiles / 2][4];
+      uint32_t x_low[kNTiles / 2][4];
+#pragma unroll
+      for (int n = 0; n < kNTiles / 2; ++n) {
+        load_matrices(x_high[n], high + offset + n * 16 * 16);
+        load_matrices(x_low[n], low + offset + n * 16 * 16);
+      }
+#pragma unroll
+      for (int m = 0; m < kMTiles; ++m) {
+        const uint4 w_high = weights[m * tile_stride + step * 64 + lane];
+        const uint4 w_low = weights[m * tile_stride + step * 64 + 32 + lane];
+        // Small terms first.
+#pragma unroll
+        for (int n = 0; n < kNTiles; ++n)
+          multiply(part[m][n], w_low, x_high[n / 2][n % 2 * 2], x_high[n / 2][n % 2 * 2 + 1]);
+#pragma unroll
+        for (int n = 0; n < kNTiles; ++n)
+          multiply(part[m][n], w_high, x_low[n / 2][n % 2 * 2], x_low[n / 2][n % 2 * 2 + 1]);
+#pragma unroll
+        for (int n = 0; n < kNTiles; ++n)
+          multiply(part[m][n], w_high, x_high[n / 2][n % 2 * 2], x_high[n / 2][n % 2 * 2 + 1]);
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < kMTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kNTiles; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sum[m][n][i] = fmaf(part[m][n][i], unscale_x, sum[m][n][i]);
+      }
+    }
+  }
+}
+
+template <int BlockShapeIndex, bool Flat>
+__global__ void __launch_bounds__(kThreads, BlockShapeIndex == 0 ? 1 : 2)
+    tensor_kernel(const __grid_constant__ Arguments a) {
+  constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
+  extern __shared__ __align__(128) uint8_t memory[];
+  const Geometry& g = a.g;
+  const Shared s(memory, g);
+  for (int i = threadIdx.x; i < g.steps; i += kThreads) s.offsets[i] = a.step_offsets[i];
+  for (int i = threadIdx.x; i < g.octets * 8; i += kThreads) s.elements[i] = a.flat_elements[i];
+  const int packed_per_block = kShape.rows() / 16 * g.total_steps() * 64;
+  for (int i = threadIdx.x; g.resident && i < packed_per_block; i += kThreads) s.weights[i] = a.packed[i];
+
+  const int stages = g.stages();
+  const int64_t my_tiles = a.tiles > blockIdx.x ? (a.tiles - blockIdx.x + gridDim.x - 1) / gridDim.x : 0;
+  // The loader runs ring - 1 stages ahead, into the next tiles too.
+  int64_t loading_tile = 0;
+  int loading_stage = 0;
+  int loading_slot = 0;
+  const auto load_next = [&] {
+    if (loading_tile < my_tiles) {
+      load_stage(a, tile_at(a, blockIdx.x + loading_tile * gridDim.x), loading_stage,
+                 s.ring + loading_slot * s.ring_floats);
+      if (++loading_stage == stages) {
+        loading_stage = 0;
+        ++loading_tile;
+      }
+    }
+    if (++loading_slot == g.ring) loading_slot = 0;
+    commit_copies();
+  };
+  for (int i = 0; i < g.ring - 1; ++i) load_next();
+
+  int slot = 0;
+  for (int64_t index = 0; index < my_tiles; ++index) {
+    const Tile tile = tile_at(a, blockIdx.x + index * gridDim.x);
+    const int64_t packed_tile = (int64_t{tile.group} * a.m_blocks + tile.m_block) * packed_per_block;
+    const uint4* weights = (g.resident ? s.weights : a.packed + packed_tile) +
+                           threadIdx.x / 32 / kShape.n_warps * kShape.m_tiles * g.total_steps() * 64;
+    float sum[kShape.m_tiles][kShape.n_tiles][4] = {};
+    bool exact = a.exact_only;
+    for (int stage = 0; stage < stages; ++stage) {
+      if (g.ring == 2) {
+        wait_copies<0>();
+      } else if (g.ring == 3) {
+        wait_copies<1>();
+      } else {
+        wait_copies<2>();
+      }
+      __syncthreads();  // the stage's copies are seen by all, and nobody reads the last one's octets or raw rows
+      load_next();
+      const float* raw = s.ring + slot * s.ring_floats;
+      if (++slot == g.ring) slot = 0;
+      const uint32_t largest = find_largest(g, raw, s.largest);
+      const int exponent = largest == 0 ? 14 : static_cast<int>(largest >> 23) - 127;
+      const bool scalable = exponent >= -kMaxScaleExponent && exponent <= kMaxScaleExponent;
+      exact |= !scalable;
+      const int shift = scalable ? 14 - exponent : 0;
+      convert_stage<Flat>(a, s, raw, __int_as_float((127 + shift) << 23));
+      __syncthreads();
+      if (!exact) {
+        multiply_stage<BlockShapeIndex>(g, s, weights + stage * g.steps * 64, __int_as_float((127 - shift) << 23), sum);
+      }
+    }
+    if (exact) {
+      compute_exactly<BlockShapeIndex>(a, tile);
+    } else {
+      store_tile<BlockShapeIndex>(a, tile, s.staging + threadIdx.x / 32 * 16 * kStagingPitch, sum);
+    }
+  }
+  wait_copies<0>();
+}
+
+using KernelFunction = void (*)(Arguments);
+
+KernelFunction kernel_for(const Geometry& g) {
+  static constexpr KernelFunction kKernels[4][2] = {{tensor_kernel<0, false>, tensor_kernel<0, true>},
+                                                    {tensor_kernel<1, false>, tensor_kernel<1, true>},
+                                                    {tensor_kernel<2, false>, tensor_kernel<2, true>},
+                                                    {tensor_kernel<3, false>, tensor_kernel<3, true>}};
+  return kKernels[g.shape][g.flat ? 1 : 0];
+}
+
+// What the kernel reads besides x, one after another in one buffer.
+struct Tables {
+  std::shared_ptr<const Buffer> buffer;
+  int64_t unscale = 0;  // byte offsets
+  int64_t offsets = 0;
+  int64_t elements = 0;
+  bool exact_only = false;
+};
+
+Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args) {
+  const PackedWeights packed = pack_weights(p, g, args.weights.host("weight"));
+  const std::vector<int32_t> offsets = step_offsets(p, g);
+  const std::vector<int32_t> elements = flat_elements(g);
+  const auto bytes = [](const auto& values) {
+    return round_up(static_cast<int64_t>(values.size() * sizeof(values[0])), 16);
+  };
+  Tables tables;
+  tables.exact_only = packed.exact_only;
+  tables.unscale = bytes(packed.halves);
+  tables.offsets = tables.unscale + bytes(packed.unscale);
+  tables.elements = tables.offsets + bytes(offsets);
+  // Everything that the layout depends on, and nothing that changes with batch or length alone.
+  std::string key = "tensor";
+  for (const int part : {g.shape, g.flat ? 1 : 0, g.stage_channels, g.stage_taps, g.phase_rows, g.phases}) {
+    key += "." + std::to_string(part);
+  }
+  tables.buffer = args.weights.pack(key, tables.elements + bytes(elements), [&](std::byte* target) {
+    const auto put = [&](int64_t offset, const auto& values) {
+      std::memcpy(target + offset, values.data(), values.size() * sizeof(values[0]));
+    };
+    put(0, packed.halves);
+    put(tables.unscale, packed.unscale);
+    put(tables.offsets, offsets);
+    put(tables.elements, elements);
+  });
+  return tables;
+}
+
+class TensorKernel final : public Kernel {
+ public:
+  TensorKernel(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args)
+      : tables_(upload(p, g, args)), weights_(plain_weights(p, args)) {
+    const BlockShape shape = kBlockShapes[g.shape];
+    a_.p = p;
+    a_.g = g;
+    a_.out_length = output_length(p);
+    a_.position_tiles = ceil_div(a_.out_length, shape.columns());
+    a_.columns = shape.columns();
+    a_.m_blocks = static_cast<int>(ceil_div(p.group_out(), shape.rows()));
+    a_.tiles = checked_mul(checked_mul(p.batch, p.groups), checked_mul(a_.position_tiles, a_.m_blocks));
+    a_.exact_only = tables_.exact_only;
+    const std::byte* base = tables_.buffer->data();
+    a_.packed = reinterpret_cast<const uint4*>(base);
+    a_.unscale = reinterpret_cast<const float*>(base + tables_.unscale);
+    a_.step_offsets = reinterpret_cast<const int32_t*>(base + tables_.offsets);
+    a_.flat_elements = reinterpret_cast<const int32_t*>(base + tables_.elements);
+    a_.weight = weights_.data();
+    a_.store = weights_.store();
+    cuda::set_device(args.device.index);
+    cuda::check(cudaFuncSetAttribute(kernel_for(g), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     static_cast<int>(g.shared_bytes)),
+                "conv1d cuda.tensor");
+    int blocks = 0;
+    cuda::check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel_for(g), kThreads,
+                                                              static_cast<size_t>(g.shared_bytes)),
+                "conv1d cuda.tensor");
+    const int64_t resident = int64_t{std::max(blocks, 1)} * cuda::device_info(args.device.index).multiprocessors;
+    grid_ = static_cast<unsigned>(std::min(a_.tiles, resident));
+  }
+
+  void run(const Context& context, const Bindings& bindings) const override {
+    if (grid_ == 0) return;
+    Arguments a = a_;
+    a.x = bindings.inputs[0].ptr<const float>();
+    a.y = bindings.outputs[0].ptr<float>();
+    kernel_for(a.g)<<<grid_, kThreads, static_cast<size_t>(a.g.shared_bytes), cuda::stream(context)>>>(a);
+    cuda::check_launch("conv1d cuda.tensor");
+  }
+
+ private:
+  Tables tables_;
+  Conv1dWeights weights_;
+  Arguments a_{};
+  unsigned grid_ = 0;
+};
+
+}  // namespace
+}  // namespace strand::layers::tensor
+
+namespace strand::layers {
+
+Implementation conv1d_tensor(const Conv1dProblem& problem, const PrepareArgs& args) {
+  constexpr int64_t kSmallestShared = int64_t{99} << 10;  // of the chips from sm_80 on
+  Implementation result{"cuda.tensor", DeviceType::kCuda, conv1d_cuda_declines(args), {}};
+  int64_t shared_limit = kSmallestShared;
+  if (args.device.is_cuda()) {
+    const cuda::DeviceInfo info = cuda::device_info(args.device.index);
+    shared_limit = info.shared_memory_per_block;
+    if (info.compute_capability < 80) result.declined = "needs compute capability 8.0";
+  }
+  tensor::Geometry geometry;
+  if (result.declined.empty()) result.declined = tensor::choose_geometry(problem, shared_limit, geometry);
+  result.prepare = [problem, geometry, &args] {
+    return std::make_unique<tensor::TensorKernel>(problem, geometry, args);
+  };
+  return result;
+}
+
+}  // namespace strand::layers
