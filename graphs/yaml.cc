@@ -130,7 +130,9 @@ class TreeBuilder final : public YAML::EventHandler {
     } else if (Frame& top = stack_.back(); top.node.is_list()) {
       top.node.items.push_back(std::move(value));
     } else {
-      top.node.entries.back().value = std::move(value);
+      YamlEntry& entry = top.node.entries.back();
+      if (value.is_null()) value.line = entry.line;  // yaml-cpp's mark is that of what follows
+      entry.value = std::move(value);
       top.has_key = false;
     }
   }
