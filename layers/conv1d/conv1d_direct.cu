@@ -31,8 +31,9 @@ struct Tiled {
   int chunks = 0;         // of the reduction
 };
 
-template <int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Depth, int Stages>
+template <int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Depth, int Stages, bool Zeros>
 struct Tile {
+  static constexpr bool kZeros = Zeros;  // padding, if any, is zeros
   static constexpr int kThreadOutputs = ThreadOutputs;
   static constexpr int kThreadPositions = ThreadPositions;
   static constexpr int kWarpsAcross = WarpsAcross;
@@ -114,24 +115,25 @@ struct Gather {
       for (int i = 0; i < kColumns; ++i) {
         const Column& column = columns[i];
         int64_t at = column.first + offset;
-        bool there = static_cast<unsigned>(tap - column.begin) < column.count;
-        if (!there && p.padding_mode != PaddingMode::kZeros) {
+        // Rows past the reduction's end are zeros, and so are their weights.
+        bool there = row < rows;
+        const bool inside = static_cast<unsigned>(tap - column.begin) < column.count;
+        if constexpr (T::kZeros) {
+          there = static_cast<bool>(static_cast<int>(there) & static_cast<int>(inside));
+        } else if (!inside) {
           const int64_t position = column.time + tap * p.dilation;
           at += source_index(position, p.length, p.padding_mode) - position;
-          there = true;
         }
-        // Padding, and rows past the reduction's end, are zeros: there the weights are zeros too.
-        there = there && row < rows;
-        __pipeline_memcpy_async(target + d * T::kPositions + i * T::kThreads, there ? x + at : x, sizeof(float),
+        __pipeline_memcpy_async(target + d * T::kPositions + i * T::kThreads, x + (there ? at : 0), sizeof(float),
                                 there ? 0 : sizeof(float));
       }
       row += kStep;
       tap += tap_step;
       offset += step;
-      if (tap >= static_cast<int>(p.kernel_size)) {
-        tap -= static_cast<int>(p.kernel_size);
-        offset += carry;
-      }
+      // Selects, not branches: this stands between the multiply-adds.
+      const bool wraps = tap >= static_cast<int>(p.kernel_size);
+      tap -= wraps ? static_cast<int>(p.kernel_size) : 0;
+      offset += wraps ? carry : 0;
     }
   }
 };
@@ -304,17 +306,20 @@ struct Candidate {
   std::unique_ptr<Kernel> (*make)(const Conv1dProblem&, const PrepareArgs&);
 };
 
-template <class T>
+template <int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Depth, int Stages>
 constexpr Candidate candidate(double share) {
-  return {T::kOutputs, T::kPositions, share, tiled_kernel<T>};
+  using Padded = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Depth, Stages, true>;
+  using Mirrored = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Depth, Stages, false>;
+  return {Padded::kOutputs, Padded::kPositions, share, [](const Conv1dProblem& p, const PrepareArgs& args) {
+            const bool zeros = p.unpadded() || p.padding_mode == PaddingMode::kZeros;
+            return zeros ? tiled_kernel<Padded>(p, args) : tiled_kernel<Mirrored>(p, args);
+          }};
 }
 
 // Outputs x positions: 128 x 128, 64 x 128, 32 x 256, 16 x 256, and 32 x 64 for what would not fill the device.
-constexpr Candidate kCandidates[] = {
-    candidate<Tile<8, 8, 4, 2, 16, 3>>(0.70), candidate<Tile<8, 8, 2, 2, 16, 3>>(0.65),
-    candidate<Tile<8, 8, 1, 4, 8, 4>>(0.60),  candidate<Tile<4, 8, 1, 4, 8, 4>>(0.40),
-    candidate<Tile<4, 4, 2, 2, 16, 3>>(0.35),
-};
+constexpr Candidate kCandidates[] = {candidate<8, 8, 4, 2, 16, 3>(0.70), candidate<8, 8, 2, 2, 16, 3>(0.65),
+                                     candidate<8, 8, 1, 4, 8, 4>(0.60), candidate<4, 8, 1, 4, 8, 4>(0.40),
+                                     candidate<4, 4, 2, 2, 16, 3>(0.35)};
 
 int multiprocessors(Device device) {
   int count = 0;

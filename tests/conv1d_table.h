@@ -1,0 +1,151 @@
+#pragma once
+// Conv1d problems for tests, and the layer of each. Plain values.
+
+#include <cstdint>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "layers/conv1d/conv1d.h"
+#include "layers/registry.h"
+
+namespace strand::testing {
+
+// An integer, [left, right] or a name.
+struct CasePadding {
+  int64_t left = 0;
+  int64_t right = 0;
+  const char* name = nullptr;
+
+  CasePadding(int both) : left(both), right(both) {}
+  CasePadding(int64_t both) : left(both), right(both) {}
+  CasePadding(int64_t first, int64_t last) : left(first), right(last) {}
+  CasePadding(const char* rule) : name(rule) {}
+
+  layers::AttributeValue value() const {
+    if (name != nullptr) return std::string(name);
+    if (left == right) return left;
+    return std::vector<int64_t>{left, right};
+  }
+};
+
+struct Conv1dCase {
+  int64_t batch = 1;
+  int64_t in_channels = 1;
+  int64_t out_channels = 1;
+  int64_t length = 1;
+  int64_t kernel_size = 1;
+  int64_t dilation = 1;
+  int64_t stride = 1;
+  CasePadding padding = 0;
+  int64_t groups = 1;
+  bool bias = true;
+  const char* padding_mode = "zeros";
+};
+
+inline std::string to_string(const Conv1dCase& c) {
+  std::ostringstream text;
+  text << "[" << c.batch << ", " << c.in_channels << ", " << c.length << "] -> " << c.out_channels
+       << " channels, kernel_size " << c.kernel_size << ", dilation " << c.dilation << ", stride " << c.stride
+       << ", padding " << layers::to_string(c.padding.value()) << " " << c.padding_mode << ", groups " << c.groups
+       << (c.bias ? "" : ", no bias");
+  return text.str();
+}
+
+inline layers::Attributes attributes_of(const Conv1dCase& c) {
+  layers::Attributes attributes;
+  attributes.set("in_channels", c.in_channels);
+  attributes.set("out_channels", c.out_channels);
+  attributes.set("kernel_size", c.kernel_size);
+  attributes.set("dilation", c.dilation);
+  attributes.set("stride", c.stride);
+  attributes.set("padding", c.padding.value());
+  attributes.set("groups", c.groups);
+  attributes.set("bias", c.bias);
+  attributes.set("padding_mode", std::string(c.padding_mode));
+  return attributes;
+}
+
+inline std::unique_ptr<layers::Layer> make_conv1d(const Conv1dCase& c) {
+  return layers::default_registry().make("Conv1d", attributes_of(c));
+}
+
+// Every pair of channel counts at the edges of tiles, each with another geometry and length.
+inline std::vector<Conv1dCase> channel_cases() {
+  struct Geometry {
+    int64_t kernel_size, dilation, stride, padding;
+  };
+  constexpr Geometry kGeometries[] = {{3, 1, 1, 1}, {1, 1, 1, 0}, {3, 4, 3, 0}, {2, 1, 1, 0}, {5, 2, 2, 4},
+                                      {4, 3, 1, 2}, {7, 1, 1, 3}, {1, 1, 2, 0}, {3, 8, 1, 8}};
+  constexpr int64_t kChannels[] = {1, 3, 7, 15, 16, 17, 31, 32, 33, 64, 127, 128};
+  std::vector<Conv1dCase> cases;
+  for (const int64_t in : kChannels) {
+    for (const int64_t out : kChannels) {
+      const auto index = static_cast<int64_t>(cases.size());
+      const Geometry& g = kGeometries[index % 9];
+      const int64_t length = 25 + index * 37 % 120;  // no multiple of anything
+      cases.push_back(
+          {1 + index % 3, in, out, length, g.kernel_size, g.dilation, g.stride, g.padding, 1, index % 2 == 0});
+    }
+  }
+  return cases;
+}
+
+// Kernel sizes, dilations and strides against each other, at a few channel counts; the last length gives one output.
+inline std::vector<Conv1dCase> geometry_cases() {
+  std::vector<Conv1dCase> cases;
+  for (const int64_t kernel_size : {1, 2, 3, 4, 8, 13}) {
+    for (const int64_t dilation : {1, 2, 5, 12}) {
+      for (const int64_t stride : {1, 2, 3, 7, 40}) {
+        const auto index = static_cast<int64_t>(cases.size());
+        const int64_t extent = dilation * (kernel_size - 1) + 1;
+        const int64_t outputs[] = {1, 9, 12, 20, 40};
+        for (const int64_t length : {extent, extent + 61 + index % 17}) {
+          cases.push_back({2, 1 + index % 5, outputs[index % 5], length, kernel_size, dilation, stride,
+                           CasePadding(index % 4, index % 3), 1, index % 3 != 0});
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+inline std::vector<Conv1dCase> group_cases() {
+  struct Groups {
+    int64_t in_channels, out_channels, groups;
+  };
+  // Depthwise, with multipliers up to more than a thin kernel takes, and groups at the edges of tiles.
+  constexpr Groups kGroups[] = {{7, 7, 7},   {8, 16, 8},  {5, 15, 5}, {6, 48, 6},    {4, 36, 4},   {16, 16, 16},
+                                {6, 9, 3},   {12, 12, 2}, {64, 4, 2}, {96, 96, 2},   {34, 66, 2},  {10, 15, 5},
+                                {33, 99, 3}, {3, 51, 3},  {4, 64, 2}, {128, 128, 4}, {40, 40, 40}, {130, 130, 2}};
+  std::vector<Conv1dCase> cases;
+  for (const Groups& g : kGroups) {
+    const auto index = static_cast<int64_t>(cases.size());
+    cases.push_back({2, g.in_channels, g.out_channels, 90 + index, 3, 1, 1, 1, g.groups});
+    cases.push_back({3, g.in_channels, g.out_channels, 71 + index, 4, 5, 3, 6, g.groups, false});
+    cases.push_back({1, g.in_channels, g.out_channels, 300 + index, 2, 64, 1, "causal", g.groups});
+  }
+  return cases;
+}
+
+inline std::vector<Conv1dCase> padding_cases() {
+  std::vector<Conv1dCase> cases;
+  for (const char* mode : {"zeros", "reflect", "replicate", "circular"}) {
+    for (const int64_t out : {1, 3, 8, 17, 40, 70, 130}) {
+      const auto index = static_cast<int64_t>(cases.size());
+      cases.push_back({2, 3, out, 50 + index, 5, 3, 1, "same", 1, true, mode});
+      cases.push_back({1, 4, out, 41 + index, 4, 2, 1, "same", 1, true, mode});
+      cases.push_back({2, 2, out, 37, 7, 1, 2, CasePadding(36, 1), 1, false, mode});
+      cases.push_back({2, 2, out, 37, 3, 9, 4, "same_tf", 1, true, mode});
+      cases.push_back({1, 3, out, 29, 6, 5, 1, "causal", 1, true, mode});
+    }
+  }
+  // Padding longer than the signal; an empty signal.
+  cases.push_back({1, 2, 20, 3, 5, 2, 1, 40});
+  cases.push_back({1, 2, 3, 3, 5, 2, 1, 40, 1, true, "replicate"});
+  cases.push_back({1, 2, 3, 0, 3, 1, 1, 2});
+  return cases;
+}
+
+}  // namespace strand::testing

@@ -1,0 +1,147 @@
+// Conv1d's implementations against the double loop, over tables of shapes.
+
+#include <algorithm>
+#include <limits>
+#include <random>
+
+#include "engine/cuda_runtime.h"
+#include "tests/conv1d_table.h"
+#include "tests/run_layer.h"
+
+namespace strand::testing {
+namespace {
+
+// The largest share of the bound that each implementation has used.
+using Shares = std::map<std::string, double>;
+
+void check(const Conv1dCase& c, Shares& shares, int threads = 1) {
+  const std::string what = to_string(c);
+  const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
+  std::vector<Tensor> inputs;
+  inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
+  const Report report = check_against_reference(*layer, inputs, random_parameters(*layer), what, threads);
+  CHECK_MESSAGE(report.cpu >= 1, "no CPU implementation takes " << what << "\n" << report.text);
+  if (cuda::built_with_cuda()) {
+    CHECK_MESSAGE(report.cuda >= 2, "direct and naive should take " << what << "\n" << report.text);
+  }
+  for (const auto& [name, share] : report.worst) shares[name] = std::max(shares[name], share);
+}
+
+void check_all(const std::vector<Conv1dCase>& cases) {
+  Shares shares;
+  int threads = 1;
+  for (const Conv1dCase& c : cases) check(c, shares, threads = threads % 3 + 1);
+  std::string text;
+  for (const auto& [name, share] : shares) text += " " + name + " " + std::to_string(share);
+  MESSAGE(cases.size() << " problems, largest error as a share of the bound:" << text);
+}
+
+TEST_CASE("conv1d: channel counts at tile edges") { check_all(channel_cases()); }
+TEST_CASE("conv1d: kernel sizes, dilations and strides") { check_all(geometry_cases()); }
+TEST_CASE("conv1d: groups and depthwise") { check_all(group_cases()); }
+TEST_CASE("conv1d: padding of every mode") { check_all(padding_cases()); }
+
+TEST_CASE("conv1d: more than 65,535 positions, and tiles that do not fit") {
+  check_all({{1, 2, 17, 70001, 3, 1, 1, 1},
+             {1, 3, 2, 140003, 3, 4, 2, 0},
+             {1, 2, 2, 66000, 2, 1, 1, 0, 2},
+             {1, 2, 33, 3000, 3, 1200, 1, 500},  // taps farther apart than a tile
+             {1, 3, 12, 20000, 300, 50, 1, 0},   // more taps than a buffer holds
+             {2, 1, 20, 16000, 12500, 1, 7, 0},  // one long tap row
+             {1, 300, 20, 40, 3, 1, 1, 1},       // channels in several chunks
+             {2, 2, 10, 9000, 5, 3, 1000, 700},  // stride far above the kernel
+             {3000, 2, 18, 4, 2, 1, 1, 0},       // positions run through the batch
+             {70000, 1, 9, 2, 1, 1, 1, 0}});
+}
+
+TEST_CASE("conv1d: random problems") {
+  std::mt19937 generator(test_seed());
+  const auto between = [&](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(generator);
+  };
+  const char* modes[] = {"zeros", "reflect", "replicate", "circular"};
+  std::vector<Conv1dCase> cases;
+  while (cases.size() < 120) {
+    Conv1dCase c;
+    c.groups = between(0, 2) == 0 ? between(2, 6) : 1;
+    c.batch = between(1, 4);
+    c.in_channels = c.groups * between(1, 40);
+    c.out_channels = c.groups * between(1, 80);
+    c.kernel_size = between(1, 12);
+    c.dilation = between(1, 20);
+    c.stride = between(1, 9);
+    c.length = between(40, 400);
+    c.padding = {between(0, 39), between(0, 39)};
+    c.bias = between(0, 1) == 0;
+    c.padding_mode = modes[between(0, 3)];
+    if (c.dilation * (c.kernel_size - 1) < c.length) cases.push_back(c);
+  }
+  check_all(cases);
+}
+
+TEST_CASE("conv1d: an empty batch gives an empty output") {
+  Shares shares;
+  check({0, 3, 20, 50, 3, 1, 1, 1}, shares);
+  check({0, 3, 3, 50, 3, 1, 1, 1, 3}, shares);
+}
+
+// What is not finite reaches the outputs that the formula says, and no others.
+TEST_CASE("conv1d: Inf and NaN") {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  for (const Conv1dCase& c : {Conv1dCase{2, 5, 37, 211, 3, 4, 3, 5}, Conv1dCase{1, 3, 3, 150, 5, 2, 1, 4, 3},
+                              Conv1dCase{1, 19, 2, 77, 2, 1, 1, 0}, Conv1dCase{2, 20, 20, 40, 1, 1, 1, 0}}) {
+    const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
+    for (const float value : {kInf, -kInf, kNaN}) {
+      std::vector<Tensor> inputs;
+      inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
+      Parameters parameters = random_parameters(*layer);
+      SUBCASE("in the input") {
+        for (size_t i = 0; i < inputs[0].as<float>().size(); i += 97) inputs[0].as<float>()[i] = value;
+        check_against_reference(*layer, inputs, parameters, to_string(c));
+      }
+      SUBCASE("in the weights: times a padded zero it is NaN, past the end it is nothing") {
+        auto weight = parameters.at("weight").as<float>();
+        weight[0] = value;
+        weight[weight.size() - 1] = value;
+        check_against_reference(*layer, inputs, parameters, to_string(c));
+      }
+      SUBCASE("in the bias") {
+        parameters.at("bias").as<float>()[1] = value;
+        check_against_reference(*layer, inputs, parameters, to_string(c));
+      }
+    }
+  }
+}
+
+TEST_CASE("conv1d: cpu.eigen gives the same bits for any number of threads, and wherever a sample lies") {
+  for (const Conv1dCase& c : {Conv1dCase{2, 33, 20, 900, 3, 5, 1}, Conv1dCase{1, 4, 4, 3000, 3, 16, 1, 0, 4},
+                              Conv1dCase{1, 16, 1, 1200, 7, 1, 1}, Conv1dCase{1, 3, 9, 2000, 3, 700, 1}}) {
+    const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
+    std::vector<Tensor> inputs;
+    inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
+    const Parameters parameters = random_parameters(*layer);
+    const std::vector<Tensor> one = run_implementation(*layer, "cpu.eigen", inputs, parameters);
+    const std::vector<Tensor> three = run_implementation(*layer, "cpu.eigen", inputs, parameters, DType::kFloat32, 3);
+    CHECK(std::ranges::equal(one[0].as<float>(), three[0].as<float>()));
+
+    constexpr int64_t kShift = 37;
+    Tensor shifted({DType::kFloat32, {c.batch, c.in_channels, c.length - kShift}, 2});
+    const int64_t rows = c.batch * c.in_channels;
+    for (int64_t row = 0; row < rows; ++row) {
+      std::copy_n(inputs[0].view().ptr<float>() + row * c.length + kShift, c.length - kShift,
+                  shifted.view().ptr<float>() + row * (c.length - kShift));
+    }
+    const std::vector<Tensor> later = run_implementation(*layer, "cpu.eigen", {&shifted, 1}, parameters);
+    const int64_t full = one[0].shape()[2];
+    const int64_t part = later[0].shape()[2];
+    CHECK(part == full - kShift);
+    for (int64_t row = 0; row < c.batch * c.out_channels; ++row) {
+      CHECK(std::equal(later[0].view().ptr<float>() + row * part, later[0].view().ptr<float>() + (row + 1) * part,
+                       one[0].view().ptr<float>() + row * full + kShift));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace strand::testing
