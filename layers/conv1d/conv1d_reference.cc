@@ -70,8 +70,8 @@ Implementation conv1d_reference(const Conv1dProblem& problem, const PrepareArgs&
 
 ErrorBound conv1d_error_bound(const Conv1dProblem& problem, const PrepareArgs& args) {
   const double terms = static_cast<double>(problem.reduction());
-  // README.md, "Error": the rounding of a sum walks at random, and its last two steps can hit a lone term in full.
-  return {2 + std::sqrt(terms),
+  // README.md, "Error": above what a sequential float32 sum was measured to do on any of the distributions tried.
+  return {2 + 2 * std::sqrt(terms),
           function_kernel([conv = operands(problem, args)](const Context& context, const Bindings& bindings) {
             convolve<double>(conv, context, bindings, true);
           })};
