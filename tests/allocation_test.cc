@@ -75,12 +75,13 @@ int posix_memalign(void** pointer, size_t alignment, size_t bytes) {
 namespace strand {
 namespace {
 
+// Its names are longer than what a std::string holds without allocating.
 constexpr const char* kNetwork = R"(
 strand: 1
 name: allocations
 weights: {seed: 3}
 inputs:
-  x: {shape: [2, 8, length], defaults: {length: 600}}
+  an_input_with_a_long_name: {shape: [2, 8, length], defaults: {length: 600}}
 layers:
   - {name: conv, type: Conv1d, in_channels: 8, out_channels: 16, kernel_size: 5, padding: same}
   - {name: relu, type: ReLU}
@@ -95,8 +96,8 @@ layers:
   - {name: adaptive, type: AdaptiveAvgPool1d, output_size: 6}
   - {name: flatten, type: Flatten}
   - {name: linear, type: Linear, in_features: 24, out_features: 5}
-  - {name: softmax, type: Softmax, dim: -1}
-outputs: [softmax]
+  - {name: an_output_with_a_long_name, type: Softmax, dim: -1}
+outputs: [an_output_with_a_long_name]
 )";
 
 constexpr const char* kAllocating = R"(
@@ -168,7 +169,7 @@ TEST_CASE("a second run allocates nothing") {
   if (skipped("a second run allocates nothing")) return;
   const auto network = graphs::Network::from_memory(kNetwork, {});
   for (const int threads : {1, 2}) {
-    for (const char* implementation : {"", "cpu.reference"}) {
+    for (const std::string implementation : {"", "cpu.reference"}) {
       CAPTURE(threads);
       CAPTURE(implementation);
       CHECK(allocations_of(network, threads, implementation) == 0);
@@ -184,7 +185,7 @@ TEST_CASE("a kernel that allocates is seen, whichever way it does") {
                 }});
   graphs::LoadOptions options;
   options.registry = &registry;
-  for (const char* name : {"malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "new"}) {
+  for (const std::string name : {"malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "new"}) {
     CAPTURE(name);
     std::string text = kAllocating;
     text.replace(text.find("NAME"), 4, name);
