@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -102,6 +104,27 @@ outputs: {y: head, hidden: "net.0:c_n"}
   CHECK(location(description, description.layers[5]) == "dir/net.yaml:13: LSTM 'net.1.lstm'");
 }
 
+std::string contents(const std::string& path) {
+  std::ifstream file(STRAND_SOURCE_DIR "/" + path, std::ios::binary);
+  REQUIRE(file.good());
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+TEST_CASE("the reference's example is what it says") {
+  const std::string readme = contents("graphs/README.md");
+  const size_t begin = readme.find("```yaml\n") + 8;
+  const Description description = read_description(readme.substr(begin, readme.find("```", begin) - begin), "net.yaml");
+  CHECK(sketch(description) ==
+        "stem(audio) "
+        "net.0.conv(stem) net.0.add(net.0.conv, stem, speaker) net.0.sum(net.0.conv, stem) "
+        "net.1.conv(net.0.add) net.1.add(net.1.conv, net.0.add, speaker) net.1.sum(net.1.conv, net.0.sum) "
+        "net.2.conv(net.1.add) net.2.add(net.2.conv, net.1.add, speaker) net.2.sum(net.2.conv, net.1.sum) "
+        "head(input=net.2.sum) sound=head features=net.2.add early=net.0.add");
+  CHECK(field(description, 7, "padding") == "[8, 0]");
+  CHECK(description.layers[4].weights_path == "blocks.1.conv");
+  CHECK(read_description(contents("examples/keypad/keypad.yaml"), "keypad.yaml").layers.size() == 36);
+}
+
 TEST_CASE("what is left out") {
   const Description description = read("layers:\n  - {name: a, type: ReLU}\n  - {name: b, type: ReLU}\n");
   CHECK(description.name == "net");
@@ -186,7 +209,9 @@ TEST_CASE("values") {
                                                                  {"[1, 2.5]", "[1.0, 2.5]"},
                                                                  {"3 * 2", "\"3 * 2\""},
                                                                  {"\"$$x\"", "\"$x\""}};
-  for (const auto& [text, value] : rows) {
+  for (const auto& row : rows) {
+    const std::string& text = row.first;
+    const auto& value = row.second;
     CAPTURE(text);
     CHECK(field(read("layers: [{name: a, type: T, f: " + text + "}]"), 0, "f") == value);
   }

@@ -95,7 +95,9 @@ TEST_CASE("plain scalars") {
       {"-.nan", std::string("-.nan")},
       {"same_tf", std::string("same_tf")},
   };
-  for (const auto& [text, value] : rows) {
+  for (const auto& row : rows) {
+    const std::string& text = row.first;
+    const auto& value = row.second;
     CAPTURE(text);
     CHECK(same(parse_scalar(text), value));
   }
@@ -144,7 +146,9 @@ TEST_CASE("integer arithmetic") {
       {"$($index + 1)", 4},
   };
   const Parameters parameters = sample();
-  for (const auto& [text, value] : rows) {
+  for (const auto& row : rows) {
+    const std::string& text = row.first;
+    const auto& value = row.second;
     CAPTURE(text);
     CHECK(same(evaluate(text, parameters), value));
   }
@@ -180,7 +184,9 @@ TEST_CASE("what can't be computed is refused") {
       {std::string(100, '(') + "$index" + std::string(100, ')'), "nested parentheses"},
       {std::string(1'000'000, '(') + "$index", "nested parentheses"},
   };
-  for (const auto& [text, message] : rows) {
+  for (const auto& row : rows) {
+    const std::string& text = row.first;
+    const auto& message = row.second;
     CAPTURE(text.substr(0, 100));
     CHECK_MESSAGE(refusal(text).find(message) != std::string::npos, refusal(text));
   }
