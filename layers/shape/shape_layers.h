@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "layers/axes.h"
+#include "layers/host_device.h"
 #include "layers/layer.h"
 
 namespace strand::layers {
@@ -50,7 +51,7 @@ struct PadProblem {
   PadMode mode = PadMode::kConstant;
   double value = 0;
 
-  int64_t output_length() const { return left + length + right; }
+  STRAND_HD int64_t output_length() const { return left + length + right; }
 };
 
 class Pad final : public Layer {

@@ -1,0 +1,93 @@
+// Every layer against PyTorch: golden/layers.py made the cases. The reference is held to a double's precision, so that
+// what all implementations are compared with is itself the truth; the others to their layer's bound.
+
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "graphs/io/safetensors.h"
+#include "tests/make_layer.h"
+
+namespace strand::testing {
+namespace {
+
+using nlohmann::json;
+
+layers::AttributeValue attribute(const json& value) {
+  if (value.is_null()) return layers::Null{};
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_number_integer()) return value.get<int64_t>();
+  if (value.is_number()) return value.get<double>();
+  if (value.is_string()) return value.get<std::string>();
+  return value.get<std::vector<int64_t>>();
+}
+
+struct Golden {
+  std::unique_ptr<layers::Layer> layer;
+  std::vector<Tensor> inputs;
+  Parameters parameters;
+  Tensor output;  // float64
+};
+
+Golden golden_case(const json& description, const std::string& name, const TensorMap& file) {
+  static const layers::LayerRegistry registry = layers::default_registry();
+  layers::Attributes attributes;
+  for (const auto& [field, value] : description["fields"].items()) attributes.set(field, attribute(value));
+  Golden golden;
+  golden.layer = registry.make(description["type"].get<std::string>(), attributes);
+  for (int i = 0; i < description["inputs"].get<int>(); ++i) {
+    golden.inputs.push_back(copy_of(file.at(name + ".input." + std::to_string(i)).view()));
+  }
+  for (const layers::Parameter& parameter : golden.layer->parameters()) {
+    const Tensor& tensor = file.at(name + "." + parameter.name);
+    CHECK(tensor.shape() == parameter.shape);
+    golden.parameters.emplace(parameter.name, copy_of(tensor.view()));
+  }
+  golden.output = copy_of(file.at(name + ".output").view());
+  return golden;
+}
+
+// Both sides compute in double, each with an error of the layer's form.
+void check_reference(const Truth& reference, const Tensor& golden, const std::string& what) {
+  const auto values = reference.values[0].as<const double>();
+  const auto scales = reference.scales[0].as<const double>();
+  const auto expected = golden.as<const double>();
+  int64_t wrong = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double bound = 2 * reference.factor * 0x1p-53 * scales[i];
+    if (!(std::fabs(values[i] - expected[i]) <= bound)) ++wrong;
+  }
+  CHECK_MESSAGE(wrong == 0, what << ": cpu.reference differs from PyTorch in " << wrong << " elements");
+}
+
+void check_case(const Golden& golden, const std::string& what) {
+  Truth truth = reference_truth(*golden.layer, golden.inputs, golden.parameters);
+  REQUIRE_MESSAGE(truth.values[0].shape() == golden.output.shape(),
+                  what << " gives " << to_string(truth.values[0].shape()));
+  check_reference(truth, golden.output, what);
+  truth.values[0] = copy_of(golden.output.view());
+  const PreparedLayer prepared(*golden.layer, golden.inputs, golden.parameters, DType::kFloat32, {});
+  for (const layers::Implementation& implementation : prepared.implementations()) {
+    const std::string& name = implementation.name;
+    if (implementation.device == DeviceType::kCuda && !cuda_available()) continue;
+    const auto outputs = run_implementation(*golden.layer, name, golden.inputs, golden.parameters);
+    const Comparison comparison = compare(outputs, truth);
+    CHECK_MESSAGE(comparison.wrong == 0,
+                  what << " " << name << ": " << comparison.wrong << " wrong, first " << comparison.first);
+  }
+}
+
+TEST_CASE("every layer and option agrees with PyTorch") {
+  Metadata metadata;
+  const TensorMap file =
+      read_safetensors(std::filesystem::path(STRAND_SOURCE_DIR) / "tests/golden/layers.safetensors", &metadata);
+  CHECK(metadata.size() >= 270);
+  for (const auto& [name, description] : metadata) {
+    const std::string what = name + " " + description;
+    CAPTURE(what);
+    check_case(golden_case(json::parse(description), name, file), what);
+  }
+}
+
+}  // namespace
+}  // namespace strand::testing
