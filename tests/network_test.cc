@@ -208,7 +208,7 @@ TEST_CASE("a network gives the reference's numbers on every backend") {
   const Tensor one = run_one(network, options, input, 1);
   const Tensor three = run_one(network, options, input, 3);
   CHECK(largest_difference(one, three) == 0);
-  if (!cuda_available()) return;
+  if (!testing::cuda_available()) return;
   options.device = {DeviceType::kCuda, 0};
   const Tensor on_cuda = run_one(network, options, input);
   CHECK(largest_difference(on_cuda, truth) <= 4 * unit);
