@@ -6,7 +6,7 @@
 //              summed by the tensor cores for kPromoteSteps steps, then added to a float32 sum. What is lost a product
 //              is below 2^-22 of it plus 2^-38 of the largest weight of o times the largest x of the stage.
 //              A tile with an x that is not finite, or is too far from 1 to scale, is computed by FMA in float32.
-// Blocks       256 threads compute rows() output channels x columns() positions of one group and batch element (a tile)
+// Blocks       compute rows() output channels x columns() positions of one group and batch element (a tile)
 //              and then the next tile: the grid is persistent. Warps split the tile; each keeps its sums in registers.
 // Stages       see conv1d_tensor.h. Raw input goes to a ring in shared memory by cp.async, stages ahead, across tiles;
 //              each stage is converted once for all its taps, in between barriers, and read by ldmatrix at 16 bytes a
@@ -34,21 +34,21 @@ constexpr int kMaxScaleExponent = 90;
 template <int BlockShapeIndex>
 __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
   constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
-  for (int i = threadIdx.x; i < kShape.rows() * kShape.columns(); i += kThreads) {
+  for (int i = threadIdx.x; i < kShape.rows() * kShape.columns(); i += kShape.threads()) {
     const int64_t row = int64_t{tile.m_block} * kShape.rows() + i / kShape.columns();
-    const int64_t t = tile.position * kShape.columns() + i % kShape.columns();
+    const int64_t t = int64_t{tile.position} * kShape.columns() + i % kShape.columns();
     if (row >= a.p.group_out() || t >= a.out_length) continue;
     const int64_t o = tile.group * a.p.group_out() + row;
     float sum = 0;
     for (int64_t c = 0; c < a.p.group_in(); ++c) {
-      const float* x = a.x + (tile.batch * a.p.in_channels + tile.group * a.p.group_in() + c) * a.p.length;
+      const float* x = a.x + (int64_t{tile.batch} * a.p.in_channels + tile.group * a.p.group_in() + c) * a.p.length;
       for (int64_t k = 0; k < a.p.kernel_size; ++k) {
         const int64_t from =
             source_index(t * a.p.stride + k * a.p.dilation - a.p.pad_left, a.p.length, a.p.padding_mode);
         sum = fmaf(a.weight[(o * a.p.group_in() + c) * a.p.kernel_size + k], from < 0 ? 0.0F : x[from], sum);
       }
     }
-    a.y[(tile.batch * a.p.out_channels + o) * a.out_length + t] = a.store(sum, o);
+    a.y[(int64_t{tile.batch} * a.p.out_channels + o) * a.out_length + t] = a.store(sum, o);
   }
 }
 
@@ -61,7 +61,7 @@ __device__ void store_tile(
   constexpr int kColumns = kShape.n_tiles * 8;
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
-  const int64_t t0 = tile.position * kShape.columns() + warp % kShape.n_warps * kColumns;
+  const int64_t t0 = int64_t{tile.position} * kShape.columns() + warp % kShape.n_warps * kColumns;
   const int columns = static_cast<int>(min(int64_t{kColumns}, a.out_length - t0));
   const int padded_rows = a.m_blocks * kShape.rows();
   const bool vectors = a.out_length % 4 == 0;
@@ -81,7 +81,8 @@ __device__ void store_tile(
     }
     __syncwarp();
     const int rows = static_cast<int>(min(int64_t{16}, a.p.group_out() - first));
-    float* y = a.y + (tile.batch * a.p.out_channels + tile.group * a.p.group_out() + first) * a.out_length + t0;
+    float* y =
+        a.y + (int64_t{tile.batch} * a.p.out_channels + tile.group * a.p.group_out() + first) * a.out_length + t0;
     if (vectors) {
       for (int i = lane; i < 16 * kColumns / 4; i += 32) {
         const int row = i / (kColumns / 4);
@@ -157,30 +158,30 @@ __device__ __forceinline__ void multiply_stage(
 }
 
 template <int BlockShapeIndex, bool Flat>
-__global__ void __launch_bounds__(kThreads, BlockShapeIndex == 0 ? 1 : 2)
+__global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
     tensor_kernel(const __grid_constant__ Arguments a) {
   constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
   extern __shared__ __align__(128) uint8_t memory[];
   const Geometry& g = a.g;
-  const Shared s(memory, g);
-  for (int i = threadIdx.x; i < g.steps; i += kThreads) s.offsets[i] = a.step_offsets[i];
-  for (int i = threadIdx.x; i < g.octets * 8; i += kThreads) s.elements[i] = a.flat_elements[i];
+  const Shared s(memory, g, kShape.warps());
+  for (int i = threadIdx.x; i < g.steps; i += kShape.threads()) s.offsets[i] = a.step_offsets[i];
+  for (int i = threadIdx.x; i < g.octets * 8; i += kShape.threads()) s.elements[i] = a.flat_elements[i];
   const int packed_per_block = kShape.rows() / 16 * g.total_steps() * 64;
-  for (int i = threadIdx.x; g.resident && i < packed_per_block; i += kThreads) s.weights[i] = a.packed[i];
+  for (int i = threadIdx.x; g.resident && i < packed_per_block; i += kShape.threads()) s.weights[i] = a.packed[i];
 
   const int stages = g.stages();
-  const int64_t my_tiles = a.tiles > blockIdx.x ? (a.tiles - blockIdx.x + gridDim.x - 1) / gridDim.x : 0;
+  const auto first_tile = static_cast<int>(blockIdx.x);
+  const auto tile_step = static_cast<int>(gridDim.x);
   // The loader runs ring - 1 stages ahead, into the next tiles too.
-  int64_t loading_tile = 0;
+  int loading_tile = first_tile;
   int loading_stage = 0;
   int loading_slot = 0;
   const auto load_next = [&] {
-    if (loading_tile < my_tiles) {
-      load_stage(a, tile_at(a, blockIdx.x + loading_tile * gridDim.x), loading_stage,
-                 s.ring + loading_slot * s.ring_floats);
+    if (loading_tile < a.tiles) {
+      load_stage<kShape.warps()>(a, tile_at(a, loading_tile), loading_stage, s.ring + loading_slot * s.ring_floats);
       if (++loading_stage == stages) {
         loading_stage = 0;
-        ++loading_tile;
+        loading_tile += tile_step;
       }
     }
     if (++loading_slot == g.ring) loading_slot = 0;
@@ -189,8 +190,8 @@ __global__ void __launch_bounds__(kThreads, BlockShapeIndex == 0 ? 1 : 2)
   for (int i = 0; i < g.ring - 1; ++i) load_next();
 
   int slot = 0;
-  for (int64_t index = 0; index < my_tiles; ++index) {
-    const Tile tile = tile_at(a, blockIdx.x + index * gridDim.x);
+  for (int index = first_tile; index < a.tiles; index += tile_step) {
+    const Tile tile = tile_at(a, index);
     const int64_t packed_tile = (int64_t{tile.group} * a.m_blocks + tile.m_block) * packed_per_block;
     const uint4* weights = (g.resident ? s.weights : a.packed + packed_tile) +
                            threadIdx.x / 32 / kShape.n_warps * kShape.m_tiles * g.total_steps() * 64;
@@ -208,12 +209,12 @@ __global__ void __launch_bounds__(kThreads, BlockShapeIndex == 0 ? 1 : 2)
       load_next();
       const float* raw = s.ring + slot * s.ring_floats;
       if (++slot == g.ring) slot = 0;
-      const uint32_t largest = find_largest(g, raw, s.largest);
+      const uint32_t largest = find_largest<kShape.warps()>(g, raw, s.largest);
       const int exponent = largest == 0 ? 14 : static_cast<int>(largest >> 23) - 127;
       const bool scalable = exponent >= -kMaxScaleExponent && exponent <= kMaxScaleExponent;
       exact |= !scalable;
       const int shift = scalable ? 14 - exponent : 0;
-      convert_stage<Flat>(a, s, raw, __int_as_float((127 + shift) << 23));
+      convert_stage<kShape.warps(), Flat>(a, s, raw, __int_as_float((127 + shift) << 23));
       __syncthreads();
       if (!exact) {
         multiply_stage<BlockShapeIndex>(g, s, weights + stage * g.steps * 64, __int_as_float((127 - shift) << 23), sum);
@@ -231,11 +232,18 @@ __global__ void __launch_bounds__(kThreads, BlockShapeIndex == 0 ? 1 : 2)
 using KernelFunction = void (*)(Arguments);
 
 KernelFunction kernel_for(const Geometry& g) {
-  static constexpr KernelFunction kKernels[4][2] = {{tensor_kernel<0, false>, tensor_kernel<0, true>},
-                                                    {tensor_kernel<1, false>, tensor_kernel<1, true>},
-                                                    {tensor_kernel<2, false>, tensor_kernel<2, true>},
-                                                    {tensor_kernel<3, false>, tensor_kernel<3, true>}};
+  static constexpr KernelFunction kKernels[std::size(kBlockShapes)][2] = {
+      {tensor_kernel<0, false>, tensor_kernel<0, true>},
+      {tensor_kernel<1, false>, tensor_kernel<1, true>},
+      {tensor_kernel<2, false>, tensor_kernel<2, true>},
+      {tensor_kernel<3, false>, tensor_kernel<3, true>}};
   return kKernels[g.shape][g.flat ? 1 : 0];
+}
+
+int64_t tensor_tiles(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
+  const BlockShape shape = kBlockShapes[g.shape];
+  return checked_mul(checked_mul(p.batch, p.groups),
+                     ceil_div(out_length, shape.columns()) * ceil_div(p.group_out(), shape.rows()));
 }
 
 // What the kernel reads besides x, one after another in one buffer.
@@ -283,11 +291,11 @@ class TensorKernel final : public Kernel {
     const BlockShape shape = kBlockShapes[g.shape];
     a_.p = p;
     a_.g = g;
-    a_.out_length = output_length(p);
-    a_.position_tiles = ceil_div(a_.out_length, shape.columns());
+    a_.out_length = args.outputs[0].shape[2];
+    a_.position_tiles = static_cast<int>(ceil_div(a_.out_length, shape.columns()));
     a_.columns = shape.columns();
     a_.m_blocks = static_cast<int>(ceil_div(p.group_out(), shape.rows()));
-    a_.tiles = checked_mul(checked_mul(p.batch, p.groups), checked_mul(a_.position_tiles, a_.m_blocks));
+    a_.tiles = static_cast<int>(tensor_tiles(p, g, a_.out_length));
     a_.exact_only = tables_.exact_only;
     const std::byte* base = tables_.buffer->data();
     a_.packed = reinterpret_cast<const uint4*>(base);
@@ -301,11 +309,11 @@ class TensorKernel final : public Kernel {
                                      static_cast<int>(g.shared_bytes)),
                 "conv1d cuda.tensor");
     int blocks = 0;
-    cuda::check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel_for(g), kThreads,
+    cuda::check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel_for(g), shape.threads(),
                                                               static_cast<size_t>(g.shared_bytes)),
                 "conv1d cuda.tensor");
     const int64_t resident = int64_t{std::max(blocks, 1)} * cuda::device_info(args.device.index).multiprocessors;
-    grid_ = static_cast<unsigned>(std::min(a_.tiles, resident));
+    grid_ = static_cast<unsigned>(std::min<int64_t>(a_.tiles, resident));
   }
 
   void run(const Context& context, const Bindings& bindings) const override {
@@ -313,7 +321,8 @@ class TensorKernel final : public Kernel {
     Arguments a = a_;
     a.x = bindings.inputs[0].ptr<const float>();
     a.y = bindings.outputs[0].ptr<float>();
-    kernel_for(a.g)<<<grid_, kThreads, static_cast<size_t>(a.g.shared_bytes), cuda::stream(context)>>>(a);
+    kernel_for(a.g)<<<grid_, kBlockShapes[a.g.shape].threads(), static_cast<size_t>(a.g.shared_bytes),
+                      cuda::stream(context)>>>(a);
     cuda::check_launch("conv1d cuda.tensor");
   }
 
@@ -340,6 +349,10 @@ Implementation conv1d_tensor(const Conv1dProblem& problem, const PrepareArgs& ar
   }
   tensor::Geometry geometry;
   if (result.declined.empty()) result.declined = tensor::choose_geometry(problem, shared_limit, geometry);
+  // Tile numbers run ahead by a grid: half of what an int holds is enough for both.
+  if (result.declined.empty() && tensor::tensor_tiles(problem, geometry, args.outputs[0].shape[2]) > INT32_MAX / 2) {
+    result.declined = "more than 2^30 tiles";
+  }
   result.prepare = [problem, geometry, &args] {
     return std::make_unique<tensor::TensorKernel>(problem, geometry, args);
   };

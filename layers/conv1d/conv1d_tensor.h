@@ -20,7 +20,6 @@
 
 namespace strand::layers::tensor {
 
-constexpr int kThreads = 256;
 constexpr int kMaxPhases = 16;    // strides
 constexpr int kMaxSteps = 256;    // tensor-core steps a stage
 constexpr int kMaxRing = 4;       // stages of raw input in flight
@@ -35,8 +34,10 @@ struct BlockShape {
 
   constexpr int rows() const { return m_tiles * m_warps * 16; }
   constexpr int columns() const { return n_tiles * n_warps * 8; }
+  constexpr int warps() const { return m_warps * n_warps; }
+  constexpr int threads() const { return warps() * 32; }
 };
-constexpr BlockShape kBlockShapes[] = {{4, 4, 2, 4}, {2, 4, 2, 4}, {2, 4, 1, 8}, {1, 4, 1, 8}};
+constexpr BlockShape kBlockShapes[] = {{4, 4, 2, 2}, {4, 4, 1, 4}, {2, 4, 1, 8}, {1, 4, 1, 8}};
 
 struct Geometry {
   int shape = 0;  // index into kBlockShapes

@@ -66,7 +66,7 @@ int64_t converted_bytes(const Geometry& g) { return int64_t{g.octets} * g.rows *
 int64_t raw_bytes(const Geometry& g) { return int64_t{g.stage_channels} * (g.pitch + 1) * 4; }
 int64_t resident_bytes(const Geometry& g) { return int64_t{g.total_steps()} * kBlockShapes[g.shape].rows() * 16 * 4; }
 int64_t fixed_bytes(const Geometry& g) {
-  return kThreads / 32 * 16 * kStagingPitch * 4 + kMaxSteps * 4 + g.octets * 8 * 4 + 256;
+  return kBlockShapes[g.shape].warps() * 16 * kStagingPitch * 4 + kMaxSteps * 4 + g.octets * 8 * 4 + 256;
 }
 int64_t bytes_with(const Geometry& g, int ring) {
   return fixed_bytes(g) + round_up(converted_bytes(g), 128) + ring * round_up(raw_bytes(g), 128);
@@ -170,14 +170,12 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
   geometry = {};
   geometry.shape = shape_for(p.group_out());
   geometry.flat = p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
-  // All but the widest block should run two a multiprocessor, where shared memory lets them.
+  // Two blocks a multiprocessor, where shared memory lets them: one multiplies while the other converts.
   const int widest = geometry.shape;
   for (const bool gathered : {false, true}) {
     geometry.gathered = gathered && !geometry.flat;
     for (geometry.shape = widest; geometry.shape >= 0; --geometry.shape) {
-      const bool whole = geometry.shape == 0;
-      const bool fits =
-          (!whole && fit(p, (shared_limit - kReservedBytes) / 2, geometry)) || fit(p, shared_limit, geometry);
+      const bool fits = fit(p, (shared_limit - kReservedBytes) / 2, geometry) || fit(p, shared_limit, geometry);
       // Raw rows that are mostly positions between the taps are not worth loading whole.
       if (fits && (gathered || geometry.flat || geometry.pitch <= 2 * geometry.rows + 8)) return "";
     }

@@ -9,7 +9,6 @@
 
 namespace strand::layers::tensor {
 
-constexpr int kWarps = kThreads / 32;
 constexpr int kStagingPitch = 40;  // floats: 8 * n_tiles plus what spreads four rows over all banks
 
 struct Arguments {
@@ -24,29 +23,30 @@ struct Arguments {
   Conv1dProblem p;
   Geometry g;
   int64_t out_length;
-  int64_t tiles;           // of the whole problem
-  int64_t position_tiles;  // of a row
-  int m_blocks;            // of a group
-  int columns;             // of a tile
+  int tiles;           // of the whole problem
+  int position_tiles;  // of a row
+  int m_blocks;        // of a group
+  int columns;         // of a tile
   bool exact_only;
 };
 
 struct Tile {
-  int64_t batch;
+  int batch;
   int group;
   int m_block;
-  int64_t position;  // the first output
+  int position;  // in tiles
 };
 
 // Output channels run fastest, so that blocks that read the same input run at the same time.
-inline __device__ Tile tile_at(const Arguments& a, int64_t index) {
-  Tile tile;
-  tile.m_block = static_cast<int>(index % a.m_blocks);
+inline __device__ Tile tile_at(const Arguments& a, int index) {
+  Tile tile{};
+  tile.m_block = index % a.m_blocks;
   index /= a.m_blocks;
   tile.position = index % a.position_tiles;
   index /= a.position_tiles;
-  tile.group = static_cast<int>(index % a.p.groups);
-  tile.batch = index / a.p.groups;
+  const auto groups = static_cast<int>(a.p.groups);
+  tile.group = index % groups;
+  tile.batch = index / groups;
   return tile;
 }
 
@@ -63,15 +63,15 @@ struct Shared {
   float* ring;
   int ring_floats;  // a stage: rows of pitch floats, then a lead a row
 
-  __device__ Shared(uint8_t* memory, const Geometry& g) {
+  __device__ Shared(uint8_t* memory, const Geometry& g, int warps) {
     staging = reinterpret_cast<float*>(memory);
-    memory += kWarps * 16 * kStagingPitch * sizeof(float);
+    memory += warps * 16 * kStagingPitch * sizeof(float);
     offsets = reinterpret_cast<int32_t*>(memory);
     memory += kMaxSteps * sizeof(int32_t);
     elements = reinterpret_cast<int32_t*>(memory);
     memory += g.octets * 8 * sizeof(int32_t);
     largest = reinterpret_cast<uint32_t*>(memory);
-    memory += kWarps * sizeof(uint32_t);
+    memory += warps * sizeof(uint32_t);
     // The host's sizes leave 256 bytes for this.
     memory = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory) + 127) / 128 * 128);
     high = memory;
@@ -93,15 +93,16 @@ inline __device__ void copy_position(const Arguments& a, float* target, const fl
 }
 
 // Starts the copies of one stage's raw rows. Positions outside the input are zeros or follow the padding mode.
-inline __device__ void load_stage(const Arguments& a, const Tile& tile, int stage, float* raw) {
+template <int Warps>
+__device__ void load_stage(const Arguments& a, const Tile& tile, int stage, float* raw) {
   const Geometry& g = a.g;
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int first_channel = stage / g.tap_stages * g.stage_channels;
-  const int64_t start = tile.position * a.p.stride * a.columns +
+  const int64_t start = int64_t{tile.position} * a.p.stride * a.columns +
                         int64_t{stage % g.tap_stages} * g.stage_taps * a.p.dilation - a.p.pad_left;
   int* leads = reinterpret_cast<int*>(raw + g.stage_channels * g.pitch);
-  for (int row = warp; row < g.stage_channels; row += kWarps) {
+  for (int row = warp; row < g.stage_channels; row += Warps) {
     const int channel = first_channel + row;
     const bool exists = channel < a.p.group_in();
     const float* source =
@@ -129,10 +130,11 @@ inline __device__ void load_stage(const Arguments& a, const Tile& tile, int stag
 }
 
 // The bits of the largest magnitude of the raw stage, the same on every thread. Contains a barrier.
-inline __device__ uint32_t find_largest(const Geometry& g, const float* raw, uint32_t* by_warp) {
+template <int Warps>
+__device__ uint32_t find_largest(const Geometry& g, const float* raw, uint32_t* by_warp) {
   uint32_t largest = 0;
   const int count = g.stage_channels * g.pitch / 4;
-  for (int i = threadIdx.x; i < count; i += kThreads) {
+  for (int i = threadIdx.x; i < count; i += Warps * 32) {
     const float4 v = reinterpret_cast<const float4*>(raw)[i];
     largest = max(largest, max(max(__float_as_uint(v.x) & 0x7FFFFFFFU, __float_as_uint(v.y) & 0x7FFFFFFFU),
                                max(__float_as_uint(v.z) & 0x7FFFFFFFU, __float_as_uint(v.w) & 0x7FFFFFFFU)));
@@ -140,7 +142,7 @@ inline __device__ uint32_t find_largest(const Geometry& g, const float* raw, uin
   largest = __reduce_max_sync(~0U, largest);
   if (threadIdx.x % 32 == 0) by_warp[threadIdx.x / 32] = largest;
   __syncthreads();
-  return __reduce_max_sync(~0U, by_warp[threadIdx.x % kWarps]);
+  return __reduce_max_sync(~0U, by_warp[threadIdx.x % Warps]);
 }
 
 __device__ __forceinline__ void store_octet(const Shared& s, int item, const float (&v)[8], float scale) {
@@ -155,7 +157,7 @@ __device__ __forceinline__ void store_octet(const Shared& s, int item, const flo
 }
 
 // The raw stage to octets of float16 pairs, scaled.
-template <bool Flat>
+template <int Warps, bool Flat>
 __device__ void convert_stage(const Arguments& a, const Shared& s, const float* raw, float scale) {
   const Geometry& g = a.g;
   const int* leads = reinterpret_cast<const int*>(raw + g.stage_channels * g.pitch);
@@ -164,7 +166,7 @@ __device__ void convert_stage(const Arguments& a, const Shared& s, const float* 
   const int lane = threadIdx.x % 32;
   const int units = (g.phase_rows + 31) / 32;  // a warp's worth of rows of one phase and octet
   const int total = units * g.phases * g.octets;
-  for (int unit = warp; unit < total; unit += kWarps) {
+  for (int unit = warp; unit < total; unit += Warps) {
     const int octet = unit / (units * g.phases);
     const int rest = unit % (units * g.phases);
     const int phase = rest / units;
