@@ -13,7 +13,7 @@ namespace strand::tools {
 namespace {
 
 void print_types(const layers::LayerRegistry& registry) {
-  Table table({{"type", Align::kLeft}, {"", Align::kLeft}});
+  Table table({{"type", Align::kLeft}, {"computes", Align::kLeft}});
   for (const auto& [name, type] : registry.types()) table.add({name, type.summary});
   fmt::print("{}", table.text());
 }
@@ -30,7 +30,7 @@ void print_type(const layers::LayerRegistry& registry, const std::string& name) 
   }
   fmt::print("{}: {}\n", name, found->second.summary);
   if (found->second.fields.empty()) return;
-  Table table({{"field", Align::kLeft}, {"takes", Align::kLeft}, {"default", Align::kLeft}, {"", Align::kLeft}});
+  Table table({{"field", Align::kLeft}, {"takes", Align::kLeft}, {"default", Align::kLeft}, {"meaning", Align::kLeft}});
   for (const layers::Field& field : found->second.fields) {
     table.add({field.name, layers::describe_kinds(field.kinds),
                field.required ? "required" : layers::to_string(field.fallback), field.help});
