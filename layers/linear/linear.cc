@@ -11,16 +11,13 @@
 namespace strand::layers {
 namespace {
 
-using DoublesOwner = std::shared_ptr<const Buffer>;
-
-// What the reference sums; with kMagnitudes the sum of the terms' magnitudes, which the error bound scales with.
-template <bool kMagnitudes>
-struct LinearBody {
+struct Reference {
   LinearProblem problem;
-  DoublesOwner weight;  // [out, in]
-  DoublesOwner bias;    // [out]; null without
+  std::shared_ptr<const Buffer> weight;  // [out, in]
+  std::shared_ptr<const Buffer> bias;    // [out]; null without
+  bool magnitudes = false;               // sums those of the terms, for the error bound
 
-  static double term(double value) { return kMagnitudes ? std::fabs(value) : value; }
+  double term(double value) const { return magnitudes ? std::fabs(value) : value; }
 
   template <class T>
   void operator()(const Bindings& bindings) const {
@@ -40,9 +37,8 @@ struct LinearBody {
   }
 };
 
-template <bool kMagnitudes>
-LinearBody<kMagnitudes> make_body(const LinearProblem& problem, const Weights& weights) {
-  return {problem, weights.doubles("weight"), problem.bias ? weights.doubles("bias") : nullptr};
+Reference make_reference(const LinearProblem& problem, const Weights& weights, bool magnitudes) {
+  return {problem, weights.doubles("weight"), problem.bias ? weights.doubles("bias") : nullptr, magnitudes};
 }
 
 bool over_time(const TensorType& input) { return input.time_axis == input.shape.rank() - 1; }
@@ -87,14 +83,14 @@ std::vector<Implementation> Linear::implementations(const PrepareArgs& args) con
   const LinearProblem problem = this->problem(args.inputs);
   list.push_back(
       float32_implementation(args, "cpu.eigen", [&args, problem] { return linear_cpu(problem, args.weights); }));
-  list.push_back(reference_implementation(args, [&args, problem] { return make_body<false>(problem, args.weights); }));
+  list.push_back(
+      reference_implementation(args, [&args, problem] { return make_reference(problem, args.weights, false); }));
   return list;
 }
 
 ErrorBound Linear::error_bound(const PrepareArgs& args) const {
-  return error_bound_of(4, [body = make_body<true>(problem(args.inputs), args.weights)](const Bindings& bindings) {
-    body.operator()<double>(bindings);
-  });
+  const Reference reference = make_reference(problem(args.inputs), args.weights, true);
+  return error_bound_of(4, [reference](const Bindings& bindings) { reference.operator()<double>(bindings); });
 }
 
 void register_linear(LayerRegistry& registry) {

@@ -36,16 +36,16 @@ std::shared_ptr<const Buffer> pack_panels(const LinearProblem& problem, const We
   });
 }
 
-// y[r, 0 .. outs) for `rows` rows: the panel's product on top of the bias.
-template <int rows>
+// y[r, 0 .. outs) for Rows rows: the panel's product on top of the bias.
+template <int Rows>
 void multiply(const float* panel, const float* x, int64_t in, const Panel& bias, float* y, int64_t out, int64_t outs) {
-  std::array<Panel, rows> sums;
+  std::array<Panel, Rows> sums;
   for (Panel& sum : sums) sum = bias;
   for (int64_t i = 0; i < in; ++i) {
     const PanelMap w(panel + i * kPanel);
-    for (int r = 0; r < rows; ++r) sums[static_cast<size_t>(r)] += w * x[r * in + i];
+    for (int r = 0; r < Rows; ++r) sums[static_cast<size_t>(r)] += w * x[r * in + i];
   }
-  for (int r = 0; r < rows; ++r) std::copy_n(sums[static_cast<size_t>(r)].data(), outs, y + r * out);
+  for (int r = 0; r < Rows; ++r) std::copy_n(sums[static_cast<size_t>(r)].data(), outs, y + r * out);
 }
 
 using Multiply = decltype(&multiply<1>);

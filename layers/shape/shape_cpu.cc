@@ -24,33 +24,54 @@ void transpose_square(const float* __restrict__ x, int64_t x_stride, float* __re
   }
 }
 
+// y [outer, count] from every step-th element of a last axis.
+void slice_steps(const Context& context, const SliceProblem& p, const float* x, float* y) {
+  context.parallel_for(p.split.outer * p.count, kGrain, [&](int64_t begin, int64_t end) {
+    for_each_stretch(begin, end, p.count, [&](int64_t outer, int64_t t, int64_t stretch) {
+      const float* source = x + outer * p.split.size + p.start + t * p.step;
+      float* target = y + outer * p.count + t;
+      for (int64_t i = 0; i < stretch; ++i) target[i] = source[i * p.step];
+    });
+  });
+}
+
+// Rows of elements that lie together: all that is taken of an outer index, or with a step one element of the axis.
+void slice_rows(const Context& context, const SliceProblem& p, const float* x, float* y) {
+  const int64_t steps = p.step == 1 ? 1 : p.count;
+  const int64_t taken = p.step == 1 ? p.count * p.split.inner : p.split.inner;
+  context.parallel_for(p.split.outer * steps, kGrain / (taken + 1) + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t first = row / steps * p.split.size + p.start + row % steps * p.step;
+      copy(x + first * p.split.inner, y + row * taken, taken);
+    }
+  });
+}
+
+// All rows of the matrix [rows, width] whose element (0, 0) is at x, to y; strides in elements.
+void transpose_strip(const TransposeProblem& p, const float* x, float* y, int64_t width) {
+  const int64_t x_stride = p.middle * p.columns * p.inner;
+  const int64_t y_stride = p.middle * p.rows * p.inner;
+  for (int64_t r = 0; r < p.rows; r += kSide) {
+    const int64_t height = std::min(kSide, p.rows - r);
+    if (p.inner == 1) {
+      transpose_square(x + r * x_stride, x_stride, y + r, y_stride, height, width);
+      continue;
+    }
+    for (int64_t i = 0; i < height * width; ++i) {
+      const int64_t row = r + i / width;
+      const int64_t column = i % width;
+      copy(x + row * x_stride + column * p.inner, y + column * y_stride + row * p.inner, p.inner);
+    }
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Kernel> slice_cpu(const SliceProblem& problem) {
   return function_kernel([problem](const Context& context, const Bindings& bindings) {
-    const auto& [split, start, step, count] = problem;
-    const auto* x = bindings.inputs[0].ptr<const float>();
-    auto* y = bindings.outputs[0].ptr<float>();
-    if (step > 1 && split.inner == 1) {
-      context.parallel_for(split.outer * count, kGrain, [&, problem](int64_t begin, int64_t end) {
-        for_each_stretch(begin, end, problem.count, [&](int64_t outer, int64_t t, int64_t stretch) {
-          const float* source = x + outer * problem.split.size + problem.start + t * problem.step;
-          float* target = y + outer * problem.count + t;
-          for (int64_t i = 0; i < stretch; ++i) target[i] = source[i * problem.step];
-        });
-      });
-      return;
-    }
-    // Rows of `taken` elements; with a step above 1 every element of the axis is a row.
-    const int64_t taken = step == 1 ? count * split.inner : split.inner;
-    const int64_t rows = step == 1 ? split.outer : split.outer * count;
-    context.parallel_for(rows, kGrain / (taken + 1) + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const int64_t outer = step == 1 ? row : row / count;
-        const int64_t t = step == 1 ? 0 : row % count * step;
-        copy(x + (outer * split.size + start + t) * split.inner, y + row * taken, taken);
-      }
-    });
+    const bool gathers = problem.step > 1 && problem.split.inner == 1;
+    (gathers ? slice_steps : slice_rows)(context, problem, bindings.inputs[0].ptr<const float>(),
+                                         bindings.outputs[0].ptr<float>());
   });
 }
 
@@ -77,37 +98,21 @@ std::unique_ptr<Kernel> pad_cpu(const PadProblem& problem) {
 
 std::unique_ptr<Kernel> transpose_cpu(const TransposeProblem& problem) {
   return function_kernel([problem](const Context& context, const Bindings& bindings) {
-    const auto& [outer, rows, middle, columns, inner] = problem;
     const auto* x = bindings.inputs[0].ptr<const float>();
     auto* y = bindings.outputs[0].ptr<float>();
-    if (problem.elements() == 0) return;
-    // An item is a strip of kSide columns of one matrix, all its rows.
-    const int64_t strips = (columns + kSide - 1) / kSide;
-    const int64_t grain = kGrain / (rows * kSide * inner) + 1;
-    context.parallel_for(outer * middle * strips, grain, [&, problem](int64_t begin, int64_t end) {
-      const auto& p = problem;
+    const TransposeProblem& p = problem;
+    if (p.elements() == 0) return;
+    // An item is a strip of kSide columns of one matrix.
+    const int64_t strips = (p.columns + kSide - 1) / kSide;
+    const int64_t grain = kGrain / (p.rows * kSide * p.inner) + 1;
+    context.parallel_for(p.outer * p.middle * strips, grain, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
-        const int64_t first = item % strips * kSide;
-        const int64_t m = item / strips % p.middle;
-        const int64_t o = item / strips / p.middle;
-        const int64_t width = std::min(kSide, p.columns - first);
-        const float* source = x + ((o * p.rows * p.middle + m) * p.columns + first) * p.inner;
-        float* target = y + ((o * p.columns + first) * p.middle + m) * p.rows * p.inner;
-        const int64_t source_stride = p.middle * p.columns * p.inner;
-        const int64_t target_stride = p.middle * p.rows * p.inner;
-        for (int64_t r = 0; r < p.rows; r += kSide) {
-          const int64_t height = std::min(kSide, p.rows - r);
-          if (p.inner == 1) {
-            transpose_square(source + r * source_stride, source_stride, target + r, target_stride, height, width);
-            continue;
-          }
-          for (int64_t i = 0; i < height * width; ++i) {
-            const int64_t row = r + i / width;
-            const int64_t column = i % width;
-            copy(source + row * source_stride + column * p.inner, target + column * target_stride + row * p.inner,
-                 p.inner);
-          }
-        }
+        const int64_t column = item % strips * kSide;
+        const int64_t middle = item / strips % p.middle;
+        const int64_t outer = item / strips / p.middle;
+        transpose_strip(p, x + ((outer * p.rows * p.middle + middle) * p.columns + column) * p.inner,
+                        y + ((outer * p.columns + column) * p.middle + middle) * p.rows * p.inner,
+                        std::min(kSide, p.columns - column));
       }
     });
   });
