@@ -54,13 +54,13 @@ TensorMap read_expected(const CompareArguments& arguments, const graphs::Graph& 
   TensorMap expected;
   if (arguments.against.empty()) return expected;
   for (auto& [name, tensor] : read_tensors(arguments.against)) {
-    const bool is_input = std::ranges::any_of(
-        graph.inputs, [&](const graphs::GraphInput& input) { return input.description.name == name; });
+    const auto input = std::ranges::find(
+        graph.inputs, name, [](const graphs::GraphInput& i) -> const std::string& { return i.description.name; });
     if (name.empty() && graph.outputs.size() == 1) {
       expected.emplace(graph.outputs[0].name, std::move(tensor));
     } else if (std::ranges::count(graph.outputs, name, &graphs::GraphOutput::name) > 0) {
       expected.emplace(name, std::move(tensor));
-    } else if (is_input) {
+    } else if (input != graph.inputs.end()) {
       inputs.origins[name] = arguments.against;
       inputs.tensors.emplace(name, std::move(tensor));
     } else {
