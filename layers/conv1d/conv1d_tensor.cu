@@ -59,6 +59,7 @@ __device__ void store_tile(
     float (&sum)[kBlockShapes[BlockShapeIndex].m_tiles][kBlockShapes[BlockShapeIndex].n_tiles][4]) {
   constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
   constexpr int kColumns = kShape.n_tiles * 8;
+  static_assert(kColumns == 32, "a lane a column");
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int64_t t0 = int64_t{tile.position} * kShape.columns() + warp % kShape.n_warps * kColumns;
@@ -84,19 +85,14 @@ __device__ void store_tile(
     float* y =
         a.y + (int64_t{tile.batch} * a.p.out_channels + tile.group * a.p.group_out() + first) * a.out_length + t0;
     if (vectors) {
-      for (int i = lane; i < 16 * kColumns / 4; i += 32) {
-        const int row = i / (kColumns / 4);
-        const int column = i % (kColumns / 4) * 4;
-        if (row >= rows || column >= columns) continue;
+      const int column = lane % (kColumns / 4) * 4;
+      constexpr int kRowsAtOnce = 32 / (kColumns / 4);
+      for (int row = lane / (kColumns / 4); row < rows && column < columns; row += kRowsAtOnce) {
         *reinterpret_cast<float4*>(y + row * a.out_length + column) =
             *reinterpret_cast<const float4*>(staging + row * kStagingPitch + column);
       }
-    } else {
-      for (int i = lane; i < 16 * kColumns; i += 32) {
-        const int row = i / kColumns;
-        const int column = i % kColumns;
-        if (row < rows && column < columns) y[row * a.out_length + column] = staging[row * kStagingPitch + column];
-      }
+    } else if (lane < columns) {
+      for (int row = 0; row < rows; ++row) y[row * a.out_length + lane] = staging[row * kStagingPitch + lane];
     }
     __syncwarp();
   }
@@ -214,7 +210,8 @@ __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
       const bool scalable = exponent >= -kMaxScaleExponent && exponent <= kMaxScaleExponent;
       exact |= !scalable;
       const int shift = scalable ? 14 - exponent : 0;
-      convert_stage<kShape.warps(), Flat>(a, s, raw, __int_as_float((127 + shift) << 23));
+      const int lead = stage_lead(a, stage_start(a, tile, stage));
+      convert_stage<kShape.warps(), Flat>(a, s, raw, lead, __int_as_float((127 + shift) << 23));
       __syncthreads();
       if (!exact) {
         multiply_stage<BlockShapeIndex>(g, s, weights + stage * g.steps * 64, __int_as_float((127 - shift) << 23), sum);
@@ -294,6 +291,7 @@ class TensorKernel final : public Kernel {
     a_.out_length = args.outputs[0].shape[2];
     a_.position_tiles = static_cast<int>(ceil_div(a_.out_length, shape.columns()));
     a_.columns = shape.columns();
+    a_.vector = p.length % 4 == 0 ? 4 : p.length % 2 == 0 ? 2 : 1;
     a_.m_blocks = static_cast<int>(ceil_div(p.group_out(), shape.rows()));
     a_.tiles = static_cast<int>(tensor_tiles(p, g, a_.out_length));
     a_.exact_only = tables_.exact_only;

@@ -11,15 +11,16 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// 16 bytes, both sides aligned to 16.
-__device__ __forceinline__ void copy16_async(uint32_t target, const float* source) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(source) : "memory");
-}
-
-// One float, or a zero where not `valid` (the source is not read then).
-__device__ __forceinline__ void copy4_async(uint32_t target, const float* source, bool valid) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(target), "l"(source), "r"(valid ? 4 : 0)
-               : "memory");
+// Floats copied together, both sides aligned to all of them; zeros where not `valid` (the source is not read then).
+template <int Floats>
+__device__ __forceinline__ void copy_async(uint32_t target, const float* source, bool valid) {
+  const int bytes = valid ? Floats * 4 : 0;
+  if constexpr (Floats == 4) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(bytes) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(target), "l"(source), "n"(Floats * 4), "r"(bytes)
+                 : "memory");
+  }
 }
 
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -46,11 +47,11 @@ __device__ __forceinline__ void multiply(float (&d)[4], const uint4& a, uint32_t
       : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 }
 
-// Two floats as float16 pairs: high parts in `high`, what they miss in `low`.
-__device__ __forceinline__ void split(float a, float b, uint32_t& high, uint32_t& low) {
-  const __half2 h = __floats2half2_rn(a, b);
+// Two floats times a power of two as float16 pairs: high parts in `high`, what they miss in `low`.
+__device__ __forceinline__ void split(float a, float b, float scale, uint32_t& high, uint32_t& low) {
+  const __half2 h = __floats2half2_rn(a * scale, b * scale);
   const float2 back = __half22float2(h);
-  const __half2 l = __floats2half2_rn(a - back.x, b - back.y);
+  const __half2 l = __floats2half2_rn(fmaf(a, scale, -back.x), fmaf(b, scale, -back.y));
   high = *reinterpret_cast<const uint32_t*>(&h);
   low = *reinterpret_cast<const uint32_t*>(&l);
 }

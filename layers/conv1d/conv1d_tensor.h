@@ -23,7 +23,7 @@ namespace strand::layers::tensor {
 constexpr int kMaxPhases = 16;    // strides
 constexpr int kMaxSteps = 256;    // tensor-core steps a stage
 constexpr int kMaxRing = 4;       // stages of raw input in flight
-constexpr int kPromoteSteps = 4;  // steps until the tensor cores' sum is added to the float32 one
+constexpr int kPromoteSteps = 8;  // steps until the tensor cores' sum is added to the float32 one
 
 // Output channels x positions that a block computes: m_tiles * m_warps * 16 by n_tiles * n_warps * 8.
 struct BlockShape {
@@ -37,7 +37,7 @@ struct BlockShape {
   constexpr int warps() const { return m_warps * n_warps; }
   constexpr int threads() const { return warps() * 32; }
 };
-constexpr BlockShape kBlockShapes[] = {{4, 4, 2, 2}, {4, 4, 1, 4}, {2, 4, 1, 8}, {1, 4, 1, 8}};
+constexpr BlockShape kBlockShapes[] = {{2, 4, 4, 2}, {2, 4, 2, 4}, {2, 4, 1, 8}, {1, 4, 1, 8}};
 
 struct Geometry {
   int shape = 0;  // index into kBlockShapes

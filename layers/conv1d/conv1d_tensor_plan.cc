@@ -63,7 +63,7 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
 }
 
 int64_t converted_bytes(const Geometry& g) { return int64_t{g.octets} * g.rows * kOctetBytes * 2; }
-int64_t raw_bytes(const Geometry& g) { return int64_t{g.stage_channels} * (g.pitch + 1) * 4; }
+int64_t raw_bytes(const Geometry& g) { return int64_t{g.stage_channels} * g.pitch * 4; }
 int64_t resident_bytes(const Geometry& g) { return int64_t{g.total_steps()} * kBlockShapes[g.shape].rows() * 16 * 4; }
 int64_t fixed_bytes(const Geometry& g) {
   return kBlockShapes[g.shape].warps() * 16 * kStagingPitch * 4 + kMaxSteps * 4 + g.octets * 8 * 4 + 256;

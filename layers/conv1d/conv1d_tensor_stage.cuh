@@ -27,6 +27,7 @@ struct Arguments {
   int position_tiles;  // of a row
   int m_blocks;        // of a group
   int columns;         // of a tile
+  int vector;          // floats that one copy brings: 4, 2 or 1, which divides the length
   bool exact_only;
 };
 
@@ -50,8 +51,7 @@ inline __device__ Tile tile_at(const Arguments& a, int index) {
   return tile;
 }
 
-// Shared memory, carved up. `leads` are how many floats each raw row starts before the stage's first position, which
-// aligns its copies to 16 bytes.
+// Shared memory, carved up.
 struct Shared {
   float* staging;
   int32_t* offsets;
@@ -61,7 +61,7 @@ struct Shared {
   uint8_t* low;
   uint4* weights;
   float* ring;
-  int ring_floats;  // a stage: rows of pitch floats, then a lead a row
+  int ring_floats;  // a stage: rows of pitch floats
 
   __device__ Shared(uint8_t* memory, const Geometry& g, int warps) {
     staging = reinterpret_cast<float*>(memory);
@@ -79,7 +79,7 @@ struct Shared {
     low = high + part;
     memory += (2 * part + 127) / 128 * 128;
     ring = reinterpret_cast<float*>(memory);
-    ring_floats = (g.stage_channels * (g.pitch + 1) * 4 + 127) / 128 * 32;
+    ring_floats = (g.stage_channels * g.pitch * 4 + 127) / 128 * 32;
     weights = reinterpret_cast<uint4*>(memory + static_cast<size_t>(g.ring) * ring_floats * 4);
   }
 };
@@ -89,43 +89,69 @@ inline __device__ void copy_position(const Arguments& a, float* target, const fl
                                      bool exists) {
   const bool padded = position >= -a.p.pad_left && position < a.p.length + a.p.pad_right;
   const int64_t from = padded && exists ? source_index(position, a.p.length, a.p.padding_mode) : -1;
-  copy4_async(shared_address(target), row + (from < 0 ? 0 : from), from >= 0);
+  copy_async<1>(shared_address(target), row + (from < 0 ? 0 : from), from >= 0);
+}
+
+// The first position of a stage's raw rows: aligned for copies, so up to vector - 1 before what is needed.
+inline __device__ int64_t stage_start(const Arguments& a, const Tile& tile, int stage) {
+  return int64_t{tile.position} * a.columns * a.p.stride +
+         int64_t{stage % a.g.tap_stages} * a.g.stage_taps * a.p.dilation - a.p.pad_left;
+}
+inline __device__ int stage_lead(const Arguments& a, int64_t start) {
+  return a.g.gathered ? 0 : static_cast<int>(start & (a.vector - 1));
+}
+
+template <int Warps, int Vector>
+__device__ void load_rows(const Arguments& a, const float* source, int rows, int64_t start, float* raw) {
+  const Geometry& g = a.g;
+  const int lane = threadIdx.x % 32;
+  // Inside the input nothing needs to be asked of each copy.
+  const bool inside = start >= 0 && start + g.pitch <= a.p.length;
+  for (int row = threadIdx.x / 32; row < g.stage_channels; row += Warps) {
+    const bool exists = row < rows;
+    const float* from = source + (exists ? row * a.p.length : 0);
+    float* target = raw + row * g.pitch;
+    for (int i = lane * Vector; i < g.pitch; i += 32 * Vector) {
+      const int64_t position = start + i;
+      if (inside || (position >= 0 && position + Vector <= a.p.length)) {
+        copy_async<Vector>(shared_address(target + i), from + (exists ? position : 0), exists);
+      } else {
+        for (int j = 0; j < Vector; ++j) copy_position(a, target + i + j, from, position + j, exists);
+      }
+    }
+  }
+}
+
+// Only the positions that taps read, sorted by phase.
+template <int Warps>
+__device__ void gather_rows(const Arguments& a, const float* source, int rows, int64_t start, float* raw) {
+  const Geometry& g = a.g;
+  for (int row = threadIdx.x / 32; row < g.stage_channels; row += Warps) {
+    const float* from = source + (row < rows ? row * a.p.length : 0);
+    for (int i = threadIdx.x % 32; i < g.pitch; i += 32) {
+      const int64_t position = start + g.phase_start[i / g.phase_rows % g.phases] + i % g.phase_rows * a.p.stride;
+      copy_position(a, raw + row * g.pitch + i, from, position, row < rows && i < g.rows);
+    }
+  }
 }
 
 // Starts the copies of one stage's raw rows. Positions outside the input are zeros or follow the padding mode.
 template <int Warps>
 __device__ void load_stage(const Arguments& a, const Tile& tile, int stage, float* raw) {
-  const Geometry& g = a.g;
-  const int warp = threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  const int first_channel = stage / g.tap_stages * g.stage_channels;
-  const int64_t start = int64_t{tile.position} * a.p.stride * a.columns +
-                        int64_t{stage % g.tap_stages} * g.stage_taps * a.p.dilation - a.p.pad_left;
-  int* leads = reinterpret_cast<int*>(raw + g.stage_channels * g.pitch);
-  for (int row = warp; row < g.stage_channels; row += Warps) {
-    const int channel = first_channel + row;
-    const bool exists = channel < a.p.group_in();
-    const float* source =
-        a.x + (tile.batch * a.p.in_channels + tile.group * a.p.group_in() + (exists ? channel : 0)) * a.p.length;
-    float* target = raw + row * g.pitch;
-    if (g.gathered) {
-      if (lane == 0) leads[row] = 0;
-      for (int i = lane; i < g.pitch; i += 32) {
-        const int64_t position = start + g.phase_start[i / g.phase_rows % g.phases] + i % g.phase_rows * a.p.stride;
-        copy_position(a, target + i, source, position, exists && i < g.rows);
-      }
-      continue;
-    }
-    const auto lead = static_cast<int>((reinterpret_cast<uintptr_t>(source) / sizeof(float) + start) & 3);
-    if (lane == 0) leads[row] = lead;
-    for (int chunk = lane * 4; chunk < g.pitch; chunk += 32 * 4) {
-      const int64_t position = start - lead + chunk;
-      if (exists && position >= 0 && position + 4 <= a.p.length) {
-        copy16_async(shared_address(target + chunk), source + position);
-        continue;
-      }
-      for (int i = 0; i < 4; ++i) copy_position(a, target + chunk + i, source, position + i, exists);
-    }
+  const int first_channel = stage / a.g.tap_stages * a.g.stage_channels;
+  const int64_t start = stage_start(a, tile, stage);
+  const auto group_in = static_cast<int>(a.p.group_in());
+  const float* source =
+      a.x + (tile.batch * a.p.in_channels + int64_t{tile.group} * group_in + first_channel) * a.p.length;
+  const int rows = group_in - first_channel;
+  if (a.g.gathered) {
+    gather_rows<Warps>(a, source, rows, start, raw);
+  } else if (a.vector == 4) {
+    load_rows<Warps, 4>(a, source, rows, start - stage_lead(a, start), raw);
+  } else if (a.vector == 2) {
+    load_rows<Warps, 2>(a, source, rows, start - stage_lead(a, start), raw);
+  } else {
+    load_rows<Warps, 1>(a, source, rows, start, raw);
   }
 }
 
@@ -148,45 +174,47 @@ __device__ uint32_t find_largest(const Geometry& g, const float* raw, uint32_t* 
 __device__ __forceinline__ void store_octet(const Shared& s, int item, const float (&v)[8], float scale) {
   uint4 high;
   uint4 low;
-  split(v[0] * scale, v[1] * scale, high.x, low.x);
-  split(v[2] * scale, v[3] * scale, high.y, low.y);
-  split(v[4] * scale, v[5] * scale, high.z, low.z);
-  split(v[6] * scale, v[7] * scale, high.w, low.w);
+  split(v[0], v[1], scale, high.x, low.x);
+  split(v[2], v[3], scale, high.y, low.y);
+  split(v[4], v[5], scale, high.z, low.z);
+  split(v[6], v[7], scale, high.w, low.w);
   reinterpret_cast<uint4*>(s.high)[item] = high;
   reinterpret_cast<uint4*>(s.low)[item] = low;
 }
 
-// The raw stage to octets of float16 pairs, scaled.
+// The raw stage, whose needed positions begin `lead` floats into its rows, to octets of float16 pairs, scaled.
 template <int Warps, bool Flat>
-__device__ void convert_stage(const Arguments& a, const Shared& s, const float* raw, float scale) {
+__device__ void convert_stage(const Arguments& a, const Shared& s, const float* raw, int lead, float scale) {
   const Geometry& g = a.g;
-  const int* leads = reinterpret_cast<const int*>(raw + g.stage_channels * g.pitch);
-  const int stride = static_cast<int>(a.p.stride);
-  const int warp = threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  const int units = (g.phase_rows + 31) / 32;  // a warp's worth of rows of one phase and octet
-  const int total = units * g.phases * g.octets;
-  for (int unit = warp; unit < total; unit += Warps) {
-    const int octet = unit / (units * g.phases);
-    const int rest = unit % (units * g.phases);
-    const int phase = rest / units;
-    const int row = rest % units * 32 + lane;
-    if (row >= g.phase_rows) continue;
-    float v[8];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if constexpr (Flat) {
-        const int element = s.elements[octet * 8 + i];
-        const int channel = element >> 16;
-        const int position = row * stride + (element & 0xFFFF) * static_cast<int>(a.p.dilation);
-        v[i] = element < 0 ? 0.0F : raw[channel * g.pitch + leads[channel] + position];
-      } else {
-        const int channel = octet * 8 + i;
-        const int position = g.gathered ? phase * g.phase_rows + row : g.phase_start[phase] + row * stride;
-        v[i] = raw[channel * g.pitch + leads[channel] + position];
-      }
+  const auto stride = static_cast<int>(a.p.stride);
+  int octet = 0;
+  int row = threadIdx.x;
+  for (int item = threadIdx.x; item < g.octets * g.rows; item += Warps * 32, row += Warps * 32) {
+    while (row >= g.rows) {
+      row -= g.rows;
+      ++octet;
     }
-    store_octet(s, octet * g.rows + phase * g.phase_rows + row, v, scale);
+    float v[8];
+    if constexpr (Flat) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const int element = s.elements[octet * 8 + i];
+        const int position = lead + row * stride + (element & 0xFFFF) * static_cast<int>(a.p.dilation);
+        v[i] = element < 0 ? 0.0F : raw[(element >> 16) * g.pitch + position];
+      }
+    } else {
+      int position = lead + row * stride;
+      if (g.gathered) {
+        position = row;
+      } else if (g.phases > 1) {
+        const int phase = row / g.phase_rows;
+        position = lead + g.phase_start[phase] + (row - phase * g.phase_rows) * stride;
+      }
+      const float* from = raw + octet * 8 * g.pitch + position;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) v[i] = from[i * g.pitch];
+    }
+    store_octet(s, item, v, scale);
   }
 }
 
