@@ -14,7 +14,30 @@
 #include <string>
 #include <vector>
 
+#include "engine/tensor.h"
+#include "graphs/normal.h"
+
 namespace strand::testing {
+
+constexpr const char* kNetwork = R"(strand: 1
+name: small
+weights: {seed: 0}
+inputs:
+  audio: {shape: [batch, 2, length], defaults: {batch: 1, length: 100}, rate: 16000}
+layers:
+  - {name: stem, type: Conv1d, in_channels: 2, out_channels: 8, kernel_size: 5, padding: same}
+  - {name: relu, type: ReLU}
+  - {name: head, type: Conv1d, in_channels: 8, out_channels: 2, kernel_size: 3, dilation: 2, padding: same}
+outputs: [head]
+)";
+
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+inline Tensor random_tensor(const Shape& shape, uint64_t seed = 1) {
+  Tensor tensor(TensorType{DType::kFloat32, shape});
+  graphs::fill_normal(tensor.as<float>(), seed);
+  return tensor;
+}
 
 class TemporaryFolder {
  public:
