@@ -192,10 +192,14 @@ void fill_missing(const graphs::Graph& graph, const graphs::Dimensions& sizes, u
   for (const graphs::GraphInput& input : graph.inputs) {
     const std::string& name = input.description.name;
     if (inputs.tensors.contains(name)) continue;
-    Tensor tensor(types[static_cast<size_t>(input.value)]);
-    graphs::fill_normal(tensor.as<float>(), seed++);
+    try {
+      Tensor tensor(types[static_cast<size_t>(input.value)]);
+      graphs::fill_normal(tensor.as<float>(), seed++);
+      inputs.tensors.emplace(name, std::move(tensor));
+    } catch (const Error& error) {
+      throw error.at(fmt::format("input '{}'", name));
+    }
     inputs.origins[name] = fmt::format("random N(0, 1), seed {}", seed - 1);
-    inputs.tensors.emplace(name, std::move(tensor));
   }
 }
 
