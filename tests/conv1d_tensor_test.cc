@@ -152,6 +152,17 @@ TEST_CASE("walking the plan of cuda.tensor gives the formula's sums") {
   }
 }
 
+TEST_CASE("division by a known number") {
+  std::mt19937 random(testing::test_seed());
+  for (const uint32_t divisor : {1U, 2U, 3U, 7U, 66U, 640U, 4096U, 65537U, 1000003U, 0x3FFFFFFFU, 0x7FFFFFFFU}) {
+    const Divisor by(divisor);
+    for (int i = 0; i < 2000; ++i) {
+      const uint32_t number = (random() & 0x7FFFFFFFU) >> (i % 31);
+      for (const uint32_t n : {number, number / divisor * divisor, 0x7FFFFFFFU}) CHECK(by.divide(n) == n / divisor);
+    }
+  }
+}
+
 TEST_CASE("what is not for tensor cores is declined with the reason") {
   Geometry g;
   CHECK(choose_geometry(problem(4, 64, 100, 3, 1, 1, 0), kSharedH200, g).find("reduction of 12") != std::string::npos);

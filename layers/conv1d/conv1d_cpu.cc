@@ -12,7 +12,9 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "engine/checked.h"
@@ -167,37 +169,51 @@ struct Operands {
   int64_t weight_channel_stride;  // floats
 };
 
+// a * b + c, with one rounding wherever the processor can. Spelled out, for a compiler that is left to fuse products
+// and sums (GCC's tuning decides it loop by loop) rounds a wide strip and a narrow one differently.
+template <class Packet>
+Packet multiply_add(const Packet& a, const Packet& b, const Packet& c) {
+#ifdef FP_FAST_FMAF
+  if constexpr (std::is_same_v<Packet, float>) return std::fma(a, b, c);
+#endif
+  return Eigen::internal::pmadd(a, b, c);
+}
+
 // Outputs [Rows, count] of a strip Width wide: begun from the bias, or added to what is there.
 template <int Rows, int Width>
 void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t y_stride, int64_t count) {
-  using Strip = Eigen::Array<float, Width, 1>;
-  std::array<Strip, Rows> sums;
+  using Packet = typename Eigen::internal::find_best_packet<float, Width>::type;
+  using Eigen::internal::ploadu, Eigen::internal::pset1, Eigen::internal::pstoreu;
+  constexpr int kLanes = Eigen::internal::unpacket_traits<Packet>::size;
+  constexpr int kPackets = Width / kLanes;
+  Packet sums[Rows][kPackets];
+  std::array<float, Width> edge{};  // a row that ends before the strip does
   for (int r = 0; r < Rows; ++r) {
-    Strip& sum = sums[static_cast<size_t>(r)];
-    if (begin) {
-      sum.setConstant(bias == nullptr ? 0.0F : bias[r]);
-    } else if (count == Width) {
-      sum = Eigen::Map<const Strip>(y + r * y_stride);
-    } else {
-      sum.setZero();
-      std::copy_n(y + r * y_stride, count, sum.data());
+    const float* source = y + r * y_stride;
+    if (!begin && count < Width) {
+      std::copy_n(source, count, edge.data());
+      source = edge.data();
     }
+    const Packet start = pset1<Packet>(bias == nullptr ? 0.0F : bias[r]);
+    for (int i = 0; i < kPackets; ++i) sums[r][i] = begin ? start : ploadu<Packet>(source + i * kLanes);
   }
   for (int64_t c = 0; c < in.channels; ++c) {
     const float* x = in.x + c * in.channel_stride;
     const float* weight = in.weight + c * in.weight_channel_stride;
     for (int64_t k = 0; k < in.taps; ++k, weight += Rows) {
-      const Eigen::Map<const Strip> shifted(x + in.offsets[k]);
-      for (int r = 0; r < Rows; ++r) sums[static_cast<size_t>(r)] += weight[r] * shifted;
+      const float* shifted = x + in.offsets[k];
+      Packet operand[kPackets];
+      for (int i = 0; i < kPackets; ++i) operand[i] = ploadu<Packet>(shifted + i * kLanes);
+      for (int r = 0; r < Rows; ++r) {
+        const Packet factor = pset1<Packet>(weight[r]);
+        for (int i = 0; i < kPackets; ++i) sums[r][i] = multiply_add(factor, operand[i], sums[r][i]);
+      }
     }
   }
   for (int r = 0; r < Rows; ++r) {
-    const Strip& sum = sums[static_cast<size_t>(r)];
-    if (count == Width) {
-      Eigen::Map<Strip>(y + r * y_stride) = sum;
-    } else {
-      std::copy_n(sum.data(), count, y + r * y_stride);
-    }
+    float* target = count < Width ? edge.data() : y + r * y_stride;
+    for (int i = 0; i < kPackets; ++i) pstoreu(target + i * kLanes, sums[r][i]);
+    if (count < Width) std::copy_n(target, count, y + r * y_stride);
   }
 }
 

@@ -16,6 +16,13 @@ struct Conv1dStore {
   const float* bias = nullptr;  // [C_out]
 
   __device__ float operator()(float sum, int64_t channel) const { return bias == nullptr ? sum : sum + bias[channel]; }
+
+  // The same for many sums of one channel.
+  struct Channel {
+    float bias;
+    __device__ float operator()(float sum) const { return sum + bias; }
+  };
+  __device__ Channel at(int64_t channel) const { return {bias == nullptr ? 0.0F : bias[channel]}; }
 };
 
 // x[position] of a row of the padded input.

@@ -73,11 +73,12 @@ __device__ void store_tile(
     for (int half = 0; half < 2; ++half) {
       const int row = lane / 4 + half * 8;
       const float unscale = a.unscale[tile.group * padded_rows + first + row];
-      const int64_t channel = tile.group * a.p.group_out() + min(int64_t{first} + row, a.p.group_out() - 1);
+      const Conv1dStore::Channel store =
+          a.store.at(tile.group * a.p.group_out() + min(int64_t{first} + row, a.p.group_out() - 1));
 #pragma unroll
       for (int n = 0; n < kShape.n_tiles; ++n) {
-        *reinterpret_cast<float2*>(staging + row * kStagingPitch + n * 8 + lane % 4 * 2) = make_float2(
-            a.store(sum[m][n][half * 2] * unscale, channel), a.store(sum[m][n][half * 2 + 1] * unscale, channel));
+        *reinterpret_cast<float2*>(staging + row * kStagingPitch + n * 8 + lane % 4 * 2) =
+            make_float2(store(sum[m][n][half * 2] * unscale), store(sum[m][n][half * 2 + 1] * unscale));
       }
     }
     __syncwarp();
@@ -87,12 +88,22 @@ __device__ void store_tile(
     if (vectors) {
       const int column = lane % (kColumns / 4) * 4;
       constexpr int kRowsAtOnce = 32 / (kColumns / 4);
-      for (int row = lane / (kColumns / 4); row < rows && column < columns; row += kRowsAtOnce) {
-        *reinterpret_cast<float4*>(y + row * a.out_length + column) =
-            *reinterpret_cast<const float4*>(staging + row * kStagingPitch + column);
+      float* to = y + lane / (kColumns / 4) * a.out_length + column;
+#pragma unroll
+      for (int i = 0; i < 16; i += kRowsAtOnce, to += kRowsAtOnce * a.out_length) {
+        const int row = lane / (kColumns / 4) + i;
+        const float4 v = *reinterpret_cast<const float4*>(staging + row * kStagingPitch + column);
+        if (row < rows && column < columns) *reinterpret_cast<float4*>(to) = v;
       }
     } else if (lane < columns) {
-      for (int row = 0; row < rows; ++row) y[row * a.out_length + lane] = staging[row * kStagingPitch + lane];
+      float* to = y + lane;
+      const float* from = staging + lane;
+      if (rows == 16) {
+#pragma unroll
+        for (int row = 0; row < 16; ++row, to += a.out_length) *to = from[row * kStagingPitch];
+      } else {
+        for (int row = 0; row < rows; ++row, to += a.out_length) *to = from[row * kStagingPitch];
+      }
     }
     __syncwarp();
   }
@@ -210,7 +221,7 @@ __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
       const bool scalable = exponent >= -kMaxScaleExponent && exponent <= kMaxScaleExponent;
       exact |= !scalable;
       const int shift = scalable ? 14 - exponent : 0;
-      const int lead = stage_lead(a, stage_start(a, tile, stage));
+      const int lead = StagePlace(a, tile, stage).lead;
       convert_stage<kShape.warps(), Flat>(a, s, raw, lead, __int_as_float((127 + shift) << 23));
       __syncthreads();
       if (!exact) {
@@ -289,11 +300,15 @@ class TensorKernel final : public Kernel {
     a_.p = p;
     a_.g = g;
     a_.out_length = args.outputs[0].shape[2];
-    a_.position_tiles = static_cast<int>(ceil_div(a_.out_length, shape.columns()));
+    a_.position_tiles_by = Divisor(ceil_div(a_.out_length, shape.columns()));
     a_.columns = shape.columns();
     a_.vector = p.length % 4 == 0 ? 4 : p.length % 2 == 0 ? 2 : 1;
     a_.m_blocks = static_cast<int>(ceil_div(p.group_out(), shape.rows()));
     a_.tiles = static_cast<int>(tensor_tiles(p, g, a_.out_length));
+    a_.m_blocks_by = Divisor(a_.m_blocks);
+    a_.groups_by = Divisor(p.groups);
+    a_.phase_rows_by = Divisor(g.phase_rows);
+    a_.copies_by = Divisor(g.pitch / a_.vector);
     a_.exact_only = tables_.exact_only;
     const std::byte* base = tables_.buffer->data();
     a_.packed = reinterpret_cast<const uint4*>(base);

@@ -39,6 +39,22 @@ struct BlockShape {
 };
 constexpr BlockShape kBlockShapes[] = {{2, 4, 4, 2}, {2, 4, 2, 4}, {2, 4, 1, 8}, {1, 4, 1, 8}};
 
+// Division of numbers below 2^31 by one that is known before the kernel starts: a multiplication and a shift.
+struct Divisor {
+  uint32_t value = 1;
+  uint32_t factor = 1;
+  uint32_t shift = 0;
+
+  Divisor() = default;
+  explicit Divisor(int64_t divisor) : value(static_cast<uint32_t>(divisor)) {
+    while ((uint64_t{1} << shift) < value) ++shift;
+    factor = static_cast<uint32_t>((uint64_t{1} << 32) * ((uint64_t{1} << shift) - value) / value + 1);
+  }
+  constexpr uint32_t divide(uint32_t number) const {
+    return (static_cast<uint32_t>((uint64_t{number} * factor) >> 32) + number) >> shift;
+  }
+};
+
 struct Geometry {
   int shape = 0;  // index into kBlockShapes
   bool flat = false;

@@ -72,7 +72,7 @@ int64_t bytes_with(const Geometry& g, int ring) {
   return fixed_bytes(g) + round_up(converted_bytes(g), 128) + ring * round_up(raw_bytes(g), 128);
 }
 
-// The taps of a stage that convert the fewest rows: all at once, so that each position is converted once, unless the
+// The taps of a stage that load and convert the least: all at once, so that each position is converted once, unless the
 // dilation spreads them so far that the gaps cost more than converting tap by tap.
 int best_stage_taps(const Conv1dProblem& p, Geometry g, int64_t limit) {
   int best = 0;
@@ -84,7 +84,8 @@ int best_stage_taps(const Conv1dProblem& p, Geometry g, int64_t limit) {
     if ((g.stage_taps - 1) * p.dilation > kMaxIndex / 4) continue;
     lay_out(p, g);
     if (bytes_with(g, 2) > limit) continue;
-    const int64_t cost = int64_t{g.tap_stages} * g.octets * g.rows;
+    // Octet rows to convert, and what their raw floats cost to load, in the same unit.
+    const int64_t cost = g.tap_stages * (int64_t{g.octets} * g.rows + int64_t{g.stage_channels} * g.pitch / 8);
     if (cost < best_cost) {
       best = g.stage_taps;
       best_cost = cost;

@@ -23,11 +23,15 @@ struct Arguments {
   Conv1dProblem p;
   Geometry g;
   int64_t out_length;
-  int tiles;           // of the whole problem
-  int position_tiles;  // of a row
-  int m_blocks;        // of a group
-  int columns;         // of a tile
-  int vector;          // floats that one copy brings: 4, 2 or 1, which divides the length
+  int tiles;  // of the whole problem
+  Divisor m_blocks_by;
+  Divisor position_tiles_by;  // of a row
+  Divisor groups_by;
+  Divisor phase_rows_by;
+  Divisor copies_by;  // of a raw row
+  int m_blocks;       // of a group
+  int columns;        // of a tile
+  int vector;         // floats that one copy brings: 4, 2 or 1, which divides the length
   bool exact_only;
 };
 
@@ -40,14 +44,15 @@ struct Tile {
 
 // Output channels run fastest, so that blocks that read the same input run at the same time.
 inline __device__ Tile tile_at(const Arguments& a, int index) {
+  const auto i = static_cast<uint32_t>(index);
+  const uint32_t above_m = a.m_blocks_by.divide(i);
+  const uint32_t above_position = a.position_tiles_by.divide(above_m);
+  const uint32_t batch = a.groups_by.divide(above_position);
   Tile tile{};
-  tile.m_block = index % a.m_blocks;
-  index /= a.m_blocks;
-  tile.position = index % a.position_tiles;
-  index /= a.position_tiles;
-  const auto groups = static_cast<int>(a.p.groups);
-  tile.group = index % groups;
-  tile.batch = index / groups;
+  tile.m_block = static_cast<int>(i - above_m * a.m_blocks_by.value);
+  tile.position = static_cast<int>(above_m - above_position * a.position_tiles_by.value);
+  tile.group = static_cast<int>(above_position - batch * a.groups_by.value);
+  tile.batch = static_cast<int>(batch);
   return tile;
 }
 
@@ -92,32 +97,50 @@ inline __device__ void copy_position(const Arguments& a, float* target, const fl
   copy_async<1>(shared_address(target), row + (from < 0 ? 0 : from), from >= 0);
 }
 
-// The first position of a stage's raw rows: aligned for copies, so up to vector - 1 before what is needed.
-inline __device__ int64_t stage_start(const Arguments& a, const Tile& tile, int stage) {
-  return int64_t{tile.position} * a.columns * a.p.stride +
-         int64_t{stage % a.g.tap_stages} * a.g.stage_taps * a.p.dilation - a.p.pad_left;
-}
-inline __device__ int stage_lead(const Arguments& a, int64_t start) {
-  return a.g.gathered ? 0 : static_cast<int>(start & (a.vector - 1));
-}
+// A stage's first channel, and the position that its raw rows begin with: `lead` before what is needed, so that copies
+// are aligned.
+struct StagePlace {
+  int channel;
+  int lead;
+  int64_t start;
 
+  __device__ StagePlace(const Arguments& a, const Tile& tile, int stage) {
+    const bool one_tap_stage = a.g.tap_stages == 1;
+    const int tap_stage = one_tap_stage ? 0 : stage % a.g.tap_stages;
+    channel = (one_tap_stage ? stage : stage / a.g.tap_stages) * a.g.stage_channels;
+    start = int64_t{tile.position} * a.columns * a.p.stride + int64_t{tap_stage} * a.g.stage_taps * a.p.dilation -
+            a.p.pad_left;
+    lead = a.g.gathered ? 0 : static_cast<int>(start & (a.vector - 1));
+    start -= lead;
+  }
+};
+
+// One lane copies `Vector` floats at a time, wherever in the rows they lie.
 template <int Warps, int Vector>
 __device__ void load_rows(const Arguments& a, const float* source, int rows, int64_t start, float* raw) {
   const Geometry& g = a.g;
-  const int lane = threadIdx.x % 32;
-  // Inside the input nothing needs to be asked of each copy.
-  const bool inside = start >= 0 && start + g.pitch <= a.p.length;
-  for (int row = threadIdx.x / 32; row < g.stage_channels; row += Warps) {
+  const uint32_t target = shared_address(raw);
+  const auto length = static_cast<int>(a.p.length);
+  const int count = g.stage_channels * static_cast<int>(a.copies_by.value);
+  if (start >= 0 && start + g.pitch <= a.p.length && rows >= g.stage_channels) {
+    const float* from = source + start;
+    for (int i = threadIdx.x; i < count; i += Warps * 32) {
+      const auto row = static_cast<int>(a.copies_by.divide(i));
+      const int column = (i - row * static_cast<int>(a.copies_by.value)) * Vector;
+      copy_async<Vector>(target + (row * g.pitch + column) * 4, from + int64_t{row} * length + column, true);
+    }
+    return;
+  }
+  for (int i = threadIdx.x; i < count; i += Warps * 32) {
+    const auto row = static_cast<int>(a.copies_by.divide(i));
+    const int column = (i - row * static_cast<int>(a.copies_by.value)) * Vector;
     const bool exists = row < rows;
-    const float* from = source + (exists ? row * a.p.length : 0);
-    float* target = raw + row * g.pitch;
-    for (int i = lane * Vector; i < g.pitch; i += 32 * Vector) {
-      const int64_t position = start + i;
-      if (inside || (position >= 0 && position + Vector <= a.p.length)) {
-        copy_async<Vector>(shared_address(target + i), from + (exists ? position : 0), exists);
-      } else {
-        for (int j = 0; j < Vector; ++j) copy_position(a, target + i + j, from, position + j, exists);
-      }
+    const float* from = source + (exists ? int64_t{row} * length : 0);
+    const int64_t position = start + column;
+    if (position >= 0 && position + Vector <= length) {
+      copy_async<Vector>(target + (row * g.pitch + column) * 4, from + position, exists);
+    } else {
+      for (int j = 0; j < Vector; ++j) copy_position(a, raw + row * g.pitch + column + j, from, position + j, exists);
     }
   }
 }
@@ -138,26 +161,26 @@ __device__ void gather_rows(const Arguments& a, const float* source, int rows, i
 // Starts the copies of one stage's raw rows. Positions outside the input are zeros or follow the padding mode.
 template <int Warps>
 __device__ void load_stage(const Arguments& a, const Tile& tile, int stage, float* raw) {
-  const int first_channel = stage / a.g.tap_stages * a.g.stage_channels;
-  const int64_t start = stage_start(a, tile, stage);
+  const StagePlace place(a, tile, stage);
   const auto group_in = static_cast<int>(a.p.group_in());
   const float* source =
-      a.x + (tile.batch * a.p.in_channels + int64_t{tile.group} * group_in + first_channel) * a.p.length;
-  const int rows = group_in - first_channel;
+      a.x + (tile.batch * a.p.in_channels + int64_t{tile.group} * group_in + place.channel) * a.p.length;
+  const int rows = group_in - place.channel;
   if (a.g.gathered) {
-    gather_rows<Warps>(a, source, rows, start, raw);
+    gather_rows<Warps>(a, source, rows, place.start, raw);
   } else if (a.vector == 4) {
-    load_rows<Warps, 4>(a, source, rows, start - stage_lead(a, start), raw);
+    load_rows<Warps, 4>(a, source, rows, place.start, raw);
   } else if (a.vector == 2) {
-    load_rows<Warps, 2>(a, source, rows, start - stage_lead(a, start), raw);
+    load_rows<Warps, 2>(a, source, rows, place.start, raw);
   } else {
-    load_rows<Warps, 1>(a, source, rows, start, raw);
+    load_rows<Warps, 1>(a, source, rows, place.start, raw);
   }
 }
 
 // The bits of the largest magnitude of the raw stage, the same on every thread. Contains a barrier.
 template <int Warps>
 __device__ uint32_t find_largest(const Geometry& g, const float* raw, uint32_t* by_warp) {
+  __builtin_assume(__isShared(raw));
   uint32_t largest = 0;
   const int count = g.stage_channels * g.pitch / 4;
   for (int i = threadIdx.x; i < count; i += Warps * 32) {
@@ -186,6 +209,7 @@ __device__ __forceinline__ void store_octet(const Shared& s, int item, const flo
 template <int Warps, bool Flat>
 __device__ void convert_stage(const Arguments& a, const Shared& s, const float* raw, int lead, float scale) {
   const Geometry& g = a.g;
+  __builtin_assume(__isShared(raw));
   const auto stride = static_cast<int>(a.p.stride);
   int octet = 0;
   int row = threadIdx.x;
@@ -207,7 +231,7 @@ __device__ void convert_stage(const Arguments& a, const Shared& s, const float* 
       if (g.gathered) {
         position = row;
       } else if (g.phases > 1) {
-        const int phase = row / g.phase_rows;
+        const auto phase = static_cast<int>(a.phase_rows_by.divide(row));
         position = lead + g.phase_start[phase] + (row - phase * g.phase_rows) * stride;
       }
       const float* from = raw + octet * 8 * g.pitch + position;
