@@ -9,7 +9,8 @@
 // - wide: windows of 64 or more elements that do not overlap inside a tile (adaptive ones), a warp or a block each.
 // - flat: a thread an output, straight from memory: short rows, and what is left.
 // Limits: 64-bit sizes; the grid rides on x. Bound by bytes, 4 an input and 4 an output, while kernel_size is below
-// about 16; past that by reads of shared memory. Averages are summed eight taps at a time, then the eights.
+// about 16; past that by reads of shared memory. Averages are summed eight taps at a time, then sixteen of
+// those, then these.
 
 #include <algorithm>
 
@@ -51,11 +52,16 @@ struct MeanOf {
   __device__ float over(const float* taps, Index count, Index step) const {
     float total = 0;
     Index k = 0;
-    for (; k + 8 <= count; k += 8) {
-      float eight = taps[k * step];
+    while (k + 8 <= count) {
+      // Three levels of sums: one row of a thousand additions would lose what the bound of an average allows.
+      float some = 0;
+      for (int i = 0; i < 16 && k + 8 <= count; ++i, k += 8) {
+        float eight = taps[k * step];
 #pragma unroll
-      for (int j = 1; j < 8; ++j) eight += taps[(k + j) * step];
-      total += eight;
+        for (int j = 1; j < 8; ++j) eight += taps[(k + j) * step];
+        some += eight;
+      }
+      total += some;
     }
     float rest = 0;
     for (; k < count; ++k) rest += taps[k * step];
