@@ -30,7 +30,7 @@ constexpr bool kIntercepts = STRAND_TEST_INTERCEPTS != 0;
 std::atomic<bool> counting{false};
 std::atomic<int> allocations{0};
 
-void count() {
+[[maybe_unused]] void count() {
   if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1, std::memory_order_relaxed);
 }
 
