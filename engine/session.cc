@@ -37,23 +37,26 @@ class Event {
   void* handle_;
 };
 
-void check_view(const TensorView& view, const TensorType& expected, const std::string& what, Device device) {
+// `kind` and `name` are put together only for a message: a run must not allocate.
+void check_view(const TensorView& view, const TensorType& expected, const char* kind, const std::string& name,
+                Device device) {
+  const auto what = [&] { return std::string(kind) + " '" + name + "'"; };
   if (view.shape() != expected.shape) {
     throw Error(ErrorCategory::kShape,
-                what + " has shape " + to_string(view.shape()) + ", expected " + to_string(expected.shape));
+                what() + " has shape " + to_string(view.shape()) + ", expected " + to_string(expected.shape));
   }
-  if (!view.present()) throw Error(ErrorCategory::kShape, what + " has no data");
+  if (!view.present()) throw Error(ErrorCategory::kShape, what() + " has no data");
   if (!view.device.is_cpu() && view.device != device) {
     throw Error(ErrorCategory::kDevice,
-                what + " lies on " + to_string(view.device) + ", expected the host or " + to_string(device));
+                what() + " lies on " + to_string(view.device) + ", expected the host or " + to_string(device));
   }
   const bool converts = device.is_cpu() && is_floating_point(expected.dtype);
   if (view.type.dtype != expected.dtype && !converts) {
-    throw Error(ErrorCategory::kShape, what + " is " + std::string(to_string(view.type.dtype)) + ", expected " +
+    throw Error(ErrorCategory::kShape, what() + " is " + std::string(to_string(view.type.dtype)) + ", expected " +
                                            std::string(to_string(expected.dtype)));
   }
   if (reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(size_of(view.type.dtype)) != 0) {
-    throw Error(ErrorCategory::kShape, what + " is not aligned to its elements");
+    throw Error(ErrorCategory::kShape, what() + " is not aligned to its elements");
   }
 }
 
@@ -96,7 +99,7 @@ void Session::check_inputs(std::span<const TensorView> inputs) const {
                                            " inputs, expected " + std::to_string(plan_->inputs.size()));
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
-    check_view(inputs[i], plan_->input_type(i), "input '" + plan_->inputs[i].name + "'", plan_->device);
+    check_view(inputs[i], plan_->input_type(i), "input", plan_->inputs[i].name, plan_->device);
   }
 }
 
@@ -159,7 +162,7 @@ void Session::run_into(std::span<const TensorView> inputs, std::span<const Tenso
                                            std::to_string(plan_->outputs.size()));
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
-    check_view(outputs[i], plan_->output_type(i), "output '" + plan_->outputs[i].name + "'", plan_->device);
+    check_view(outputs[i], plan_->output_type(i), "output", plan_->outputs[i].name, plan_->device);
   }
   const std::span<const TensorView> results = run(inputs);
   for (size_t i = 0; i < outputs.size(); ++i) {

@@ -318,14 +318,16 @@ class TensorKernel final : public Kernel {
     a_.weight = weights_.data();
     a_.store = weights_.store();
     cuda::set_device(args.device.index);
+    // The most that any layer may ask for: the attribute belongs to the function, which layers share.
+    const cuda::DeviceInfo info = cuda::device_info(args.device.index);
     cuda::check(cudaFuncSetAttribute(kernel_for(g), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     static_cast<int>(g.shared_bytes)),
+                                     static_cast<int>(info.shared_memory_per_block)),
                 "conv1d cuda.tensor");
     int blocks = 0;
     cuda::check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel_for(g), shape.threads(),
                                                               static_cast<size_t>(g.shared_bytes)),
                 "conv1d cuda.tensor");
-    const int64_t resident = int64_t{std::max(blocks, 1)} * cuda::device_info(args.device.index).multiprocessors;
+    const int64_t resident = int64_t{std::max(blocks, 1)} * info.multiprocessors;
     grid_ = static_cast<unsigned>(std::min<int64_t>(a_.tiles, resident));
   }
 

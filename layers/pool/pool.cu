@@ -1,16 +1,15 @@
 // Pooling on CUDA: y[row, t] from the window of x[row] that pool_window() gives, along the last axis.
 //
 // Three mappings, the first that suits the shape:
-// - tiled: a block owns up to 1024 outputs of one row. It brings the inputs that they need to shared memory with
-// 16-byte
-//   loads (begun at the aligned address below, whatever the row's alignment), padding as -Inf or 0, and each thread
-//   takes four outputs a block's width apart: neighbours read neighbouring banks, and stores coalesce. An input is
-//   fetched once, although stride < kernel_size outputs share it.
+// - tiled: a block owns up to 1024 outputs of one row. It brings the inputs that they need to shared memory by
+//   16-byte loads (begun at the aligned address below, whatever the row's alignment), padding as -Inf or 0, and each
+//   thread takes four outputs a block's width apart: neighbours read neighbouring banks, and stores coalesce. An input
+//   is fetched once, although stride < kernel_size outputs share it.
 // - wide: windows of 64 or more elements that do not overlap inside a tile (adaptive ones), a warp or a block each.
 // - flat: a thread an output, straight from memory: short rows, and what is left.
 // Limits: 64-bit sizes; the grid rides on x. Bound by bytes, 4 an input and 4 an output, while kernel_size is below
 // about 16; past that by reads of shared memory. Averages are summed eight taps at a time, then sixteen of
-// those, then these.
+// those, then these with compensation.
 
 #include <algorithm>
 
@@ -51,9 +50,9 @@ struct MeanOf {
   template <class Index>
   __device__ float over(const float* taps, Index count, Index step) const {
     float total = 0;
+    float lost = 0;
     Index k = 0;
     while (k + 8 <= count) {
-      // Three levels of sums: one row of a thousand additions would lose what the bound of an average allows.
       float some = 0;
       for (int i = 0; i < 16 && k + 8 <= count; ++i, k += 8) {
         float eight = taps[k * step];
@@ -61,11 +60,15 @@ struct MeanOf {
         for (int j = 1; j < 8; ++j) eight += taps[(k + j) * step];
         some += eight;
       }
-      total += some;
+      // Kahan's sum: one row of many additions would lose more than the bound of an average allows.
+      const float next = some - lost;
+      const float sum = total + next;
+      lost = (sum - total) - next;
+      total = sum;
     }
     float rest = 0;
     for (; k < count; ++k) rest += taps[k * step];
-    return total + rest;
+    return total + (rest - lost);
   }
   __device__ float result(float value, int64_t divisor) const { return value / static_cast<float>(divisor); }
 };
