@@ -116,7 +116,8 @@ TEST_CASE("conv1d: Inf and NaN") {
 
 TEST_CASE("conv1d: cpu.eigen gives the same bits for any number of threads, and wherever a sample lies") {
   for (const Conv1dCase& c : {Conv1dCase{2, 33, 20, 900, 3, 5, 1}, Conv1dCase{1, 4, 4, 3000, 3, 16, 1, 0, 4},
-                              Conv1dCase{1, 16, 1, 1200, 7, 1, 1}, Conv1dCase{1, 3, 9, 2000, 3, 700, 1}}) {
+                              Conv1dCase{1, 16, 1, 1200, 7, 1, 1}, Conv1dCase{1, 3, 9, 2000, 3, 700, 1},
+                              Conv1dCase{1, 8, 4, 500, 3, 1, 1}, Conv1dCase{1, 8, 11, 500, 5, 2, 1}}) {
     const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
     std::vector<Tensor> inputs;
     inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));

@@ -200,7 +200,8 @@ void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t 
   for (int64_t c = 0; c < in.channels; ++c) {
     const float* x = in.x + c * in.channel_stride;
     const float* weight = in.weight + c * in.weight_channel_stride;
-    for (int64_t k = 0; k < in.taps; ++k, weight += Rows) {
+    int64_t k = 0;
+    do {  // there is a tap; GCC spills the sums at each channel where it can't see that
       const float* shifted = x + in.offsets[k];
       Packet operand[kPackets];
       for (int i = 0; i < kPackets; ++i) operand[i] = ploadu<Packet>(shifted + i * kLanes);
@@ -208,7 +209,8 @@ void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t 
         const Packet factor = pset1<Packet>(weight[r]);
         for (int i = 0; i < kPackets; ++i) sums[r][i] = multiply_add(factor, operand[i], sums[r][i]);
       }
-    }
+      weight += Rows;
+    } while (++k < in.taps);
   }
   for (int r = 0; r < Rows; ++r) {
     float* target = count < Width ? edge.data() : y + r * y_stride;
