@@ -179,7 +179,8 @@ Packet multiply_add(const Packet& a, const Packet& b, const Packet& c) {
   return Eigen::internal::pmadd(a, b, c);
 }
 
-// Outputs [Rows, count] of a strip Width wide: begun from the bias, or added to what is there.
+// Outputs [Rows, count] of a strip Width wide, begun or added to what is there. The bias (or null) comes with the last
+// products, at the end: small products added to a large bias one by one would lose themselves in it.
 template <int Rows, int Width>
 void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t y_stride, int64_t count) {
   using Packet = typename Eigen::internal::find_best_packet<float, Width>::type;
@@ -194,8 +195,9 @@ void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t 
       std::copy_n(source, count, edge.data());
       source = edge.data();
     }
-    const Packet start = pset1<Packet>(bias == nullptr ? 0.0F : bias[r]);
-    for (int i = 0; i < kPackets; ++i) sums[r][i] = begin ? start : ploadu<Packet>(source + i * kLanes);
+    for (int i = 0; i < kPackets; ++i) {
+      sums[r][i] = begin ? pset1<Packet>(0.0F) : ploadu<Packet>(source + i * kLanes);
+    }
   }
   for (int64_t c = 0; c < in.channels; ++c) {
     const float* x = in.x + c * in.channel_stride;
@@ -214,7 +216,8 @@ void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t 
   }
   for (int r = 0; r < Rows; ++r) {
     float* target = count < Width ? edge.data() : y + r * y_stride;
-    for (int i = 0; i < kPackets; ++i) pstoreu(target + i * kLanes, sums[r][i]);
+    const Packet last = pset1<Packet>(bias == nullptr ? 0.0F : bias[r]);
+    for (int i = 0; i < kPackets; ++i) pstoreu(target + i * kLanes, Eigen::internal::padd(sums[r][i], last));
     if (count < Width) std::copy_n(target, count, y + r * y_stride);
   }
 }
@@ -252,7 +255,8 @@ void all_rows(const Conv& conv, int64_t group, Operands in, int64_t skipped, flo
     const int64_t channel = group * p.group_out() + o;
     in.weight = weight + channel * p.reduction() + skipped * rows;
     in.weight_channel_stride = p.kernel_size * rows;
-    any_strips(rows, in, bias == nullptr ? nullptr : bias + channel, skipped == 0, y + o * conv.out_length,
+    const bool last = skipped + in.channels * in.taps == p.reduction();
+    any_strips(rows, in, last && bias != nullptr ? bias + channel : nullptr, skipped == 0, y + o * conv.out_length,
                conv.out_length, count);
   }
 }

@@ -5,12 +5,14 @@
 namespace strand::layers {
 namespace {
 
-// Without an unfolding, im2col is one call of cuBLAS, whose matrix product is the better one where a tile of it is
-// full.
-bool is_plain_product(const Conv1dProblem& p) {
-  constexpr int64_t kFull = 128;
-  return p.kernel_size == 1 && p.stride == 1 && p.unpadded() && p.groups == 1 && !p.has_bias &&
-         p.in_channels >= kFull && p.out_channels >= kFull;
+// Where float32 arithmetic finishes sooner than tensor cores get going: measured on an H200, see README.md.
+bool is_small(const Conv1dProblem& p, int64_t out_length) {
+  constexpr double kFewMultiplyAdds = 64e6;
+  constexpr int64_t kThinOutputs = 16;
+  constexpr int64_t kThinReduction = 64;
+  const double multiply_adds = static_cast<double>(p.batch) * static_cast<double>(p.out_channels) *
+                               static_cast<double>(out_length) * static_cast<double>(p.reduction());
+  return multiply_adds < kFewMultiplyAdds || (p.group_out() <= kThinOutputs && p.reduction() <= kThinReduction);
 }
 
 }  // namespace
@@ -20,8 +22,8 @@ void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implem
   const Conv1dProblem problem = normalised(conv.problem(args.inputs[0]), args.outputs[0].shape[2]);
   list.push_back(conv1d_tensor(problem, args));
   list.push_back(conv1d_direct(problem, args));
+  if (is_small(problem, args.outputs[0].shape[2])) std::swap(list[0], list[1]);
   list.push_back(conv1d_im2col(problem, args));
-  if (is_plain_product(problem)) std::swap(list[list.size() - 2], list.back());
   list.push_back(conv1d_naive(problem, args));
 }
 

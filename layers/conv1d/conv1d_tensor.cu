@@ -3,7 +3,7 @@
 // Problem      y[n, o, t] = bias[o] + sum over c, k of w[o, c, k] * x[n, c, t * stride + k * dilation - pad_left]
 // Precision    x and w are split into float16 pairs after scaling by powers of two (x: per stage, from its largest
 //              magnitude; w: per output channel, when packed). Three products (low * high, high * low, high * high) are
-//              summed by the tensor cores for kPromoteSteps steps, then added to a float32 sum. What is lost a product
+//              summed by the tensor cores for a few steps, then added to a float32 sum. What is lost a product
 //              is below 2^-22 of it plus 2^-38 of the largest weight of o times the largest x of the stage.
 //              A tile with an x that is not finite, or is too far from 1 to scale, is computed by FMA in float32.
 // Blocks       compute rows() output channels x columns() positions of one group and batch element (a tile)
@@ -125,9 +125,9 @@ __device__ __forceinline__ void multiply_stage(
   const uint32_t high = shared_address(s.high) + mine;
   const uint32_t low = shared_address(s.low) + mine;
   const int tile_stride = g.total_steps() * 2 * 32;
-  for (int first = 0; first < g.steps; first += kPromoteSteps) {
+  for (int first = 0; first < g.steps; first += g.promote_steps) {
     float part[kMTiles][kNTiles][4] = {};
-    const int last = min(first + kPromoteSteps, g.steps);
+    const int last = min(first + g.promote_steps, g.steps);
     for (int step = first; step < last; ++step) {
       const int offset = s.offsets[step];
       uint32_t x_high[kNTiles / 2][4];

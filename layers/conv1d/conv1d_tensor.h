@@ -20,10 +20,9 @@
 
 namespace strand::layers::tensor {
 
-constexpr int kMaxPhases = 16;    // strides
-constexpr int kMaxSteps = 256;    // tensor-core steps a stage
-constexpr int kMaxRing = 4;       // stages of raw input in flight
-constexpr int kPromoteSteps = 8;  // steps until the tensor cores' sum is added to the float32 one
+constexpr int kMaxPhases = 16;  // strides
+constexpr int kMaxSteps = 256;  // tensor-core steps a stage
+constexpr int kMaxRing = 4;     // stages of raw input in flight
 
 // Output channels x positions that a block computes: m_tiles * m_warps * 16 by n_tiles * n_warps * 8.
 struct BlockShape {
@@ -64,13 +63,14 @@ struct Geometry {
   int stage_taps = 0;
   int channel_stages = 0;
   int tap_stages = 0;
-  int steps = 0;                     // tensor-core steps a stage
-  int octets = 0;                    // a stage
-  int phases = 0;                    // shared: remainders modulo the stride that taps read
-  int phase_rows = 0;                // rows of one phase
-  int rows = 0;                      // of an octet: phases * phase_rows
-  int pitch = 0;                     // floats of a raw row, a multiple of 4
-  int ring = 0;                      // raw stages
+  int steps = 0;          // tensor-core steps a stage
+  int octets = 0;         // a stage
+  int phases = 0;         // shared: remainders modulo the stride that taps read
+  int phase_rows = 0;     // rows of one phase
+  int rows = 0;           // of an octet: phases * phase_rows
+  int pitch = 0;          // floats of a raw row, a multiple of 4
+  int ring = 0;           // raw stages
+  int promote_steps = 0;  // until the sum of the tensor cores, which round towards zero, is added to the float32 one
   int phase_start[kMaxPhases] = {};  // by slot: the remainder
   int64_t shared_bytes = 0;
 

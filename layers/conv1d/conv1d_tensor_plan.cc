@@ -160,6 +160,8 @@ bool fit(const Conv1dProblem& p, int64_t limit, Geometry& g) {
   g.ring = 2;
   while (g.ring < kMaxRing && bytes_with(g, g.ring + 1) + weights <= limit) ++g.ring;
   g.shared_bytes = bytes_with(g, g.ring) + weights;
+  // Short sums have less to average their errors over, and are not bound by arithmetic.
+  g.promote_steps = g.total_steps() <= 8 ? 2 : 4;
   return true;
 }
 

@@ -1,0 +1,125 @@
+// Errors of Conv1d's implementations on data of many kinds, in units of eps * (sum |w x| + |bias|), eps = 2^-24:
+// printed as a table, held under the layer's bound, and cuda.tensor's under a sequential float32 sum's.
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <random>
+
+#include "tests/conv1d_table.h"
+#include "tests/run_layer.h"
+
+namespace strand::testing {
+namespace {
+
+using Draw = std::function<float(std::mt19937&)>;
+
+struct Kind {
+  const char* name;
+  Draw draw;
+  // Within one tile such data spans more than float16 pairs hold: cuda.tensor's bound has its second term.
+  bool wide;
+};
+
+float normal(std::mt19937& random) { return std::normal_distribution<float>()(random); }
+
+std::vector<Kind> kinds() {
+  return {{"uniform", [](std::mt19937& r) { return std::uniform_real_distribution<float>(-1, 1)(r); }, false},
+          {"positive", [](std::mt19937& r) { return std::uniform_real_distribution<float>(0, 1)(r); }, false},
+          {"normal", normal, false},
+          {"tiny", [](std::mt19937& r) { return normal(r) * 0x1p-20F; }, false},
+          {"huge", [](std::mt19937& r) { return normal(r) * 0x1p20F; }, false},
+          {"lognormal", [](std::mt19937& r) { return normal(r) * std::exp(3 * normal(r)); }, true},
+          {"mixed", [](std::mt19937& r) { return normal(r) * (r() % 2 == 0 ? 0x1p-20F : 1.0F); }, true},
+          {"sparse", [](std::mt19937& r) { return r() % 50 == 0 ? normal(r) : 0.0F; }, true}};
+}
+
+void fill(const Tensor& tensor, const Draw& draw, std::mt19937& random) {
+  for (float& value : tensor.as<float>()) value = draw(random);
+}
+
+float largest(const Tensor& tensor) {
+  float result = 0;
+  for (const float value : tensor.as<const float>()) result = std::max(result, std::fabs(value));
+  return result;
+}
+
+// The largest error in units of eps * scale + `second` (2^-38 a product, see conv1d_tensor.cu), and whether it is
+// inside.
+struct Errors {
+  double units = 0;
+  double share = 0;
+};
+
+Errors errors_of(const Tensor& output, const Truth& truth, double second) {
+  constexpr double kEps = 0x1p-24;
+  Errors errors;
+  const auto truths = truth.values[0].as<const double>();
+  const auto scales = truth.scales[0].as<const double>();
+  for (size_t i = 0; i < truths.size(); ++i) {
+    const double error = std::fabs(static_cast<double>(output.as<const float>()[i]) - truths[i]);
+    if (error == 0) continue;
+    REQUIRE(scales[i] + second > 0);
+    if (scales[i] > 0) errors.units = std::max(errors.units, error / (kEps * scales[i]));
+    errors.share = std::max(errors.share, error / (truth.factor * kEps * scales[i] + second));
+  }
+  return errors;
+}
+
+TEST_CASE("conv1d: accuracy on data of many kinds") {
+  std::mt19937 random(test_seed());
+  const Conv1dCase cases[] = {{2, 64, 128, 1300, 3, 4, 3, 0},
+                              {2, 32, 40, 3000, 11, 5, 1, 25},
+                              {1, 4, 70, 2000, 15, 1, 1, 7},
+                              {2, 24, 16, 1500, 3, 128, 1, 0}};
+  for (const Conv1dCase& c : cases) {
+    std::printf("error / (eps * sum |w x|): %s\n", to_string(c).c_str());
+    const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
+    for (const Kind& kind : kinds()) {
+      std::vector<Tensor> inputs;
+      inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
+      const Parameters parameters = random_parameters(*layer);
+      fill(inputs[0], kind.draw, random);
+      const Truth truth = reference_truth(*layer, inputs, parameters);
+      std::printf("  %-10s", kind.name);
+      double sequential = 0;
+      for (const char* name : {"cpu.eigen", "cuda.naive", "cuda.direct", "cuda.im2col", "cuda.tensor"}) {
+        if (std::string(name).starts_with("cuda") && !cuda_available()) continue;
+        const bool tensor = std::string(name) == "cuda.tensor";
+        const double products = static_cast<double>(c.in_channels / c.groups * c.kernel_size);
+        const double second =
+            tensor && kind.wide ? products * 0x1p-38 * largest(parameters.at("weight")) * largest(inputs[0]) : 0;
+        const std::vector<Tensor> outputs = run_implementation(*layer, name, inputs, parameters);
+        const Errors errors = errors_of(outputs[0], truth, second);
+        std::printf("  %s %.2f", name, errors.units);
+        CHECK_MESSAGE(errors.share <= 1, std::string(name) << " on " << std::string(kind.name) << ", " << to_string(c));
+        if (std::string(name) == "cuda.naive") sequential = errors.units;
+        // The two largest of a few hundred thousand errors: equal processes differ by some percent.
+        if (tensor && !kind.wide) CHECK(errors.units <= 1.25 * std::max(sequential, 3.0));
+      }
+      std::printf("\n");
+    }
+  }
+}
+
+TEST_CASE("conv1d: Inf and NaN through tensor cores") {
+  const Conv1dCase c{2, 32, 40, 611, 3, 4, 3, 5};
+  const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
+  for (const float value : {INFINITY, -INFINITY, NAN, 0x1p100F, 0x1p-100F}) {
+    std::vector<Tensor> inputs;
+    inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
+    const Parameters parameters = random_parameters(*layer);
+    inputs[0].as<float>()[500] = value;
+    check_against_reference(*layer, inputs, parameters, to_string(c));
+    inputs[0].as<float>()[500] = 1;
+    parameters.at("weight").as<float>()[7] = value;
+    check_against_reference(*layer, inputs, parameters, to_string(c));
+  }
+  std::vector<Tensor> zeros;
+  zeros.emplace_back(TensorType{DType::kFloat32, {c.batch, c.in_channels, c.length}, 2});
+  std::ranges::fill(zeros[0].as<float>(), 0.0F);
+  check_against_reference(*layer, zeros, random_parameters(*layer), to_string(c));
+}
+
+}  // namespace
+}  // namespace strand::testing
