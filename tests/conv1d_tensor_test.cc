@@ -65,7 +65,6 @@ double octet_value(const Case& c, const Geometry& g, int64_t n, int64_t group, i
   } else {
     channel += octet * 8 + i;
     const int64_t within = g.phase_start[row / g.phase_rows] + row % g.phase_rows * p.stride;
-    // Rows that no output needs may lie past the raw row's end in the kernel only if nobody reads them.
     offset += within;
   }
   return channel < p.group_in() ? c.padded(n, group * p.group_in() + channel, offset) : 0;
@@ -137,6 +136,10 @@ TEST_CASE("walking the plan of cuda.tensor gives the formula's sums") {
       REQUIRE(choose_geometry(p, shared, g) == "");
       CHECK(g.shared_bytes <= shared);
       CHECK(g.ring >= 2);
+      for (int row = 0; row < g.rows && !g.flat; ++row) {
+        const int64_t at = g.gathered ? row : g.phase_start[row / g.phase_rows] + row % g.phase_rows * p.stride + 3;
+        CHECK(at < g.pitch);
+      }
       CHECK(g.steps <= kMaxSteps);
       const Case c(p);
       const PackedWeights packed = pack_weights(p, g, c.w);

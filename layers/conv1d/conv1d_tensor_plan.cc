@@ -38,10 +38,8 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   const int columns = kBlockShapes[g.shape].columns();
   const auto stride = static_cast<int>(p.stride);
   const int64_t reach = (g.stage_taps - 1) * p.dilation;
-  const int64_t span = (columns - 1) * p.stride + reach + 1;
   g.channel_stages = static_cast<int>(ceil_div(p.group_in(), g.stage_channels));
   g.tap_stages = static_cast<int>(ceil_div(p.kernel_size, g.stage_taps));
-  g.pitch = static_cast<int>(round_up(span + 3, 4));
   g.phases = 0;
   if (g.flat) {
     g.steps = static_cast<int>(ceil_div(int64_t{g.stage_channels} * g.stage_taps, 16));
@@ -59,7 +57,11 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
     g.phase_rows = static_cast<int>(columns + reach / stride);
   }
   g.rows = g.phases * g.phase_rows;
-  if (g.gathered) g.pitch = static_cast<int>(round_up(g.rows, 4));
+  // Up to the last position that is read for any row, an aligned start's lead of 3 included.
+  const int64_t last = g.flat
+                           ? (columns - 1) * p.stride + reach
+                           : *std::max_element(g.phase_start, g.phase_start + g.phases) + (g.phase_rows - 1) * p.stride;
+  g.pitch = static_cast<int>(round_up(g.gathered ? g.rows : last + 4, 4));
 }
 
 int64_t converted_bytes(const Geometry& g) { return int64_t{g.octets} * g.rows * kOctetBytes * 2; }
