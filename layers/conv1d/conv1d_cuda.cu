@@ -23,6 +23,7 @@ void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implem
   list.push_back(conv1d_tensor(problem, args));
   list.push_back(conv1d_direct(problem, args));
   if (is_small(problem, args.outputs[0].shape[2])) std::swap(list[0], list[1]);
+  list.insert(list.begin(), conv1d_depthwise(problem, args));
   list.push_back(conv1d_im2col(problem, args));
   list.push_back(conv1d_naive(problem, args));
 }

@@ -51,6 +51,7 @@ inline std::string conv1d_cuda_declines(const PrepareArgs& args) {
 }
 
 Implementation conv1d_tensor(const Conv1dProblem& problem, const PrepareArgs& args);
+Implementation conv1d_depthwise(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_direct(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_im2col(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_naive(const Conv1dProblem& problem, const PrepareArgs& args);
