@@ -60,6 +60,25 @@ void check_view(const TensorView& view, const TensorType& expected, const char* 
   }
 }
 
+// For messages: the network, and the step that sees the most memory at once.
+std::string owner_of_memory(const Plan& plan) {
+  int64_t most = 0;
+  std::string text = "memory of network '" + plan.name + "'";
+  std::string_view where;
+  for (const PlanStep& step : plan.steps) {
+    int64_t bytes = step.kernel->workspace_bytes();
+    for (const std::vector<int>* values : {&step.inputs, &step.outputs}) {
+      for (const int value : *values) {
+        if (value >= 0) bytes += plan.values[static_cast<size_t>(value)].type.bytes();
+      }
+    }
+    if (bytes <= most) continue;
+    most = bytes;
+    where = step.where;
+  }
+  return where.empty() ? text : text + ", most of it at " + std::string(where);
+}
+
 }  // namespace
 
 Session::Session(std::shared_ptr<const Plan> plan, int threads)
@@ -67,7 +86,7 @@ Session::Session(std::shared_ptr<const Plan> plan, int threads)
   try {
     arena_ = Buffer(plan_->device, plan_->arena_bytes);
   } catch (const Error& error) {
-    throw error.at("memory of network '" + plan_->name + "'");
+    throw error.at(owner_of_memory(*plan_));
   }
   const std::vector<PlanValue>& values = plan_->values;
   const auto view_of = [&](int value) {

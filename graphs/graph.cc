@@ -142,7 +142,7 @@ Dimensions with_defaults(const Graph& graph, const Dimensions& given) {
   for (const GraphInput& input : graph.inputs) {
     for (const Dimension& dimension : input.description.shape) {
       if (dimension.symbol.empty()) continue;
-      symbols.push_back(dimension.symbol);
+      if (std::ranges::count(symbols, dimension.symbol) == 0) symbols.push_back(dimension.symbol);
       const auto found = input.description.defaults.find(dimension.symbol);
       if (found != input.description.defaults.end()) result.insert(*found);
     }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "engine/checked.h"
 #include "engine/dtype.h"
 
 namespace strand::graphs {
@@ -13,6 +14,8 @@ namespace {
 // What PyTorch saves beside the weights and inference has no use for.
 constexpr std::string_view kIgnoredSuffix = ".num_batches_tracked";
 constexpr size_t kListedProblems = 20;
+// Of random weights together; nobody needs more to try a network out, and a mistyped size must not fill the memory.
+constexpr int64_t kMaxRandomBytes = int64_t{4} << 30;
 
 // w = g * v / |v|, the norm over the axes in which g has size 1: torch.nn.utils.weight_norm.
 Tensor fold_weight_norm(const Tensor& g, const Tensor& v) {
@@ -166,6 +169,21 @@ Tensor random_tensor(const layers::Parameter& parameter, uint64_t key) {
   return tensor;
 }
 
+// All of them before the first is made.
+void check_random_bytes(const Graph& graph) {
+  int64_t bytes = 0;
+  for (const Node& node : graph.nodes) {
+    for (const layers::Parameter& parameter : node.layer->parameters()) {
+      bytes = checked_add(bytes, TensorType{DType::kFloat32, parameter.shape}.bytes());
+      if (bytes <= kMaxRandomBytes) continue;
+      throw Error(ErrorCategory::kLimit, node.where + ": random '" + parameter.name + "' " +
+                                             to_string(parameter.shape) + " makes the network's weights " +
+                                             std::to_string(bytes) + " bytes; the limit of random ones is " +
+                                             std::to_string(kMaxRandomBytes));
+    }
+  }
+}
+
 }  // namespace
 
 NetworkWeights bind_weights(const Graph& graph, const TensorMap& tensors, std::string_view dtype,
@@ -179,6 +197,7 @@ NetworkWeights bind_weights(const Graph& graph, const TensorMap& tensors, std::s
 
 NetworkWeights random_weights(const Graph& graph, uint64_t seed) {
   NetworkWeights weights;
+  check_random_bytes(graph);
   for (const Node& node : graph.nodes) {
     TensorMap& bound = weights[node.path];
     for (const layers::Parameter& parameter : node.layer->parameters()) {

@@ -21,6 +21,7 @@ NetworkWeights bind_weights(const Graph& graph, const TensorMap& tensors, std::s
                             const std::string& origin);
 
 // Uniform in +-1/sqrt(fan_in) from Philox 4x32-10 keyed by the seed and the tensor's path: the same on every machine.
+// Error(kLimit) with the layer's line where they would take more than 4 GiB.
 NetworkWeights random_weights(const Graph& graph, uint64_t seed);
 
 // A line for each tensor that has values that are not finite.

@@ -112,6 +112,7 @@ TEST_CASE("run takes several inputs by name and writes several outputs") {
   REQUIRE(by_name.code == 0);
   const strand::TensorMap all = strand::read_safetensors(folder.file("all.safetensors"));
   CHECK(all.size() == 2);
+  CHECK(by_name.out.find("output   sum ") < by_name.out.find("output   half "));  // as in the description
   CHECK(all.find("half")->second.shape() == Shape{1, 1, 5});
   CHECK(values_of(strand::read_npy(folder.file("half.npy"))) == values_of(all.find("half")->second));
   CHECK(all.find("sum")->second.as<const float>()[7] ==
@@ -158,6 +159,23 @@ TEST_CASE("run holds a sound file's rate and channels against the description") 
   CHECK(contains(mono.err, "[1, 1, 50], expected [batch, 2, length]"));
 }
 
+TEST_CASE("run asks for a rate only where the output is a sound file") {
+  if (!strand::built_with_sndfile()) return;
+  const TemporaryFolder folder;
+  const std::string net = folder.write("two.yaml", kTwoInputs);
+  std::filesystem::create_directory(folder.file("x.wav.d"));
+  // half has another length than the input, and only its folder is named as a sound file is.
+  const CommandResult result =
+      run_strand({"run", net, "--random", "--rate", "8000", "--output", "sum=" + folder.file("sum.wav"), "--output",
+                  "half=" + folder.file("x.wav.d/half.npy")});
+  INFO(result.err);
+  CHECK(result.code == 0);
+  const CommandResult unknown = run_strand({"run", net, "--random", "--output", "sum=" + folder.file("sum.wav"),
+                                            "--output", "half=" + folder.file("x.wav.d/half.npy")});
+  CHECK(unknown.code == 2);
+  CHECK(contains(unknown.err, "no rate is known"));
+}
+
 TEST_CASE("run's sizes come from the inputs, and --set must agree") {
   const TemporaryFolder folder;
   const std::string net = folder.write("net.yaml", kNetwork);
@@ -197,6 +215,7 @@ TEST_CASE("run takes an implementation and a precision by name") {
   const CommandResult reference = run_strand({"run", net, "--random", "--implementation", "cpu.reference"});
   CHECK(reference.code == 0);
   CHECK(contains(reference.out, "cpu.reference x 3"));
+  CHECK(contains(run_strand({"run", net, "--random", "--threads", "1"}).out, "1 thread,"));
   CHECK(contains(run_strand({"run", net, "--random", "--precision", "float64"}).out, "float64 [1, 2, 100]"));
   CHECK(run_strand({"run", net, "--random", "--implementation", "cpu.bananas"}).code == 2);
   CHECK(run_strand({"run", net, "--random", "--precision", "float13"}).code == 2);

@@ -164,6 +164,49 @@ TEST_CASE("random weights depend on the seed and the path alone") {
   CHECK(sum / 56 == doctest::Approx(bound / 2).epsilon(0.25));
 }
 
+TEST_CASE("random weights past their limit are refused by layer, before memory is asked for") {
+  for (const int64_t kernel_size : {(int64_t{1} << 29) + 1, int64_t{1} << 31, int64_t{1} << 40}) {
+    CAPTURE(kernel_size);
+    std::string yaml = kOneLayer;
+    yaml.replace(yaml.find("kernel_size: 1"), 14, "kernel_size: " + std::to_string(kernel_size));
+    LoadOptions options;
+    options.seed = 1;
+    try {
+      Network::from_memory(yaml, {}, options);
+      FAIL("accepted");
+    } catch (const Error& error) {
+      CHECK(to_string(error.category()) == to_string(ErrorCategory::kLimit));
+      CHECK(std::string(error.what()).starts_with("network:6: Conv1d 'conv': random 'weight' [1, 2, "));
+    }
+  }
+}
+
+TEST_CASE("a network that no memory suffices for names itself and its largest layer") {
+  std::string yaml = kOneLayer;
+  yaml += "  - {name: pad, type: Pad, padding: 100000000000000}\n";
+  const auto plan = Network::from_memory(yaml, one_layer_weights()).compile();
+  try {
+    const Session session(plan);
+    FAIL("accepted");
+  } catch (const Error& error) {
+    CHECK(to_string(error.category()) == to_string(ErrorCategory::kLimit));
+    const std::string text = error.what();
+    CAPTURE(text);
+    CHECK(text.starts_with("memory of network 'one', most of it at network:7: Pad 'pad': no memory for "));
+  }
+}
+
+TEST_CASE("a size that two inputs share is listed once") {
+  const Network network = Network::from_memory(R"(strand: 1
+inputs: {a: {shape: [batch, 2]}, b: {shape: [batch, 2]}}
+layers: [{name: sum, type: Add, inputs: [a, b]}]
+)",
+                                               {});
+  CompileOptions options;
+  options.dimensions = {{"btach", 5}};
+  CHECK_THROWS_WITH_AS(network.compile(options), "network: no size is called 'btach'; there is batch", Error);
+}
+
 TEST_CASE("values that are not finite are told") {
   TensorMap weights = one_layer_weights();
   weights.at("conv.bias").as<float>()[0] = NAN;

@@ -44,6 +44,7 @@ void add_layers(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("layers", "List the layer types, or the fields of one");
   const auto name = std::make_shared<std::string>();
   command->add_option("TYPE", *name, "A layer type, such as Conv1d");
+  command->footer("Examples:\n  strand layers\n  strand layers Conv1d");
   command->callback([name, &exit_code] {
     const layers::LayerRegistry registry = layers::default_registry();
     if (name->empty()) {

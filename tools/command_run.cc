@@ -71,8 +71,8 @@ int output_rate(const RunOptions& options, const graphs::Graph& graph, const Inp
   if (!files.wants_rate()) return 0;
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     const Shape& shape = plan.output_type(i).shape;
+    if (!files.wants_rate(plan.outputs[i].name)) continue;
     const std::string target = files.target_of(plan.outputs[i].name);
-    if (target.find(".wav") == std::string::npos) continue;
     if (shape.rank() != 3 || shape[0] != 1) {
       throw Error(ErrorCategory::kShape, fmt::format("{}: output '{}' has shape {}, audio is [1, channels, frames]",
                                                      target, plan.outputs[i].name, to_string(shape)));
@@ -111,8 +111,9 @@ Result compute(Session& session, const Inputs& inputs) {
 void report(const Session& session, size_t layers, const Inputs& inputs, const OutputFiles& files,
             const Result& result) {
   const Plan& plan = session.plan();
-  const std::string threads =
-      plan.device.is_cpu() ? fmt::format(", {} threads", session.context().threads()) : std::string();
+  const std::string threads = plan.device.is_cpu() ? fmt::format(", {} thread{}", session.context().threads(),
+                                                                 session.context().threads() == 1 ? "" : "s")
+                                                   : std::string();
   fmt::print("network  {} ({} layers) on {}{}, {}\n", plan.name, layers, to_string(plan.device), threads,
              to_string(plan.precision));
   for (const PlanPort& input : plan.inputs) {
@@ -120,9 +121,10 @@ void report(const Session& session, size_t layers, const Inputs& inputs, const O
                inputs.origins.find(input.name)->second);
   }
   fmt::print("kernels  {}\n", count_implementations(plan));
-  for (const auto& [name, tensor] : result.outputs) {
-    const std::string target = files.target_of(name);
-    fmt::print("output   {}  {}  {}{}\n", name, to_string(tensor.type()), range_of(tensor),
+  for (const PlanPort& output : plan.outputs) {
+    const Tensor& tensor = result.outputs.find(output.name)->second;
+    const std::string target = files.target_of(output.name);
+    fmt::print("output   {}  {}  {}{}\n", output.name, to_string(tensor.type()), range_of(tensor),
                target.empty() ? ", not written (no --output)" : ", to " + target);
   }
   fmt::print("time     {} for this first run, {} to prepare\n", format_ms(result.run_ms), format_ms(result.prepare_ms));

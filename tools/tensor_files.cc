@@ -238,6 +238,12 @@ bool OutputFiles::wants_rate() const {
   return std::ranges::any_of(files_, [](const Entry& entry) { return format_of(entry.path) == Format::kAudio; });
 }
 
+bool OutputFiles::wants_rate(const std::string& output) const {
+  return std::ranges::any_of(files_, [&](const Entry& entry) {
+    return (entry.output.empty() || entry.output == output) && format_of(entry.path) == Format::kAudio;
+  });
+}
+
 std::string OutputFiles::target_of(const std::string& output) const {
   std::vector<std::string> targets;
   for (const Entry& entry : files_) {

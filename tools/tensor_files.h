@@ -41,6 +41,7 @@ class OutputFiles {
 
   bool empty() const { return files_.empty(); }
   bool wants_rate() const;  // some output is an audio file
+  bool wants_rate(const std::string& output) const;
   // Where one output goes; empty where nowhere.
   std::string target_of(const std::string& output) const;
   void write(const TensorMap& outputs, int rate) const;  // Hz, of audio files

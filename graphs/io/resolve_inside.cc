@@ -52,6 +52,7 @@ fs::path resolve_inside(const fs::path& folder, std::string_view relative) {
   if (error) throw Error(ErrorCategory::kIo, folder.string() + ": no such folder: " + error.message());
   const fs::path path = fs::canonical(root / relative, error);
   if (error) throw Error(ErrorCategory::kIo, (folder / relative).string() + ": can't be opened: " + error.message());
+  if (path == root) throw Error(ErrorCategory::kIo, (folder / relative).string() + ": is a directory");
   if (!is_inside(root, path)) throw outside(relative, folder, "it is or passes a link to " + path.string());
   const auto names = fs::is_regular_file(path, error) ? fs::hard_link_count(path, error) : 1;
   if (!error && names > 1) {
