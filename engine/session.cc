@@ -60,6 +60,11 @@ void check_view(const TensorView& view, const TensorType& expected, const char* 
   }
 }
 
+std::shared_ptr<const Plan> checked(std::shared_ptr<const Plan> plan) {
+  if (plan == nullptr) throw Error(ErrorCategory::kShape, "a Session was given no Plan");
+  return plan;
+}
+
 // For messages: the network, and the step that sees the most memory at once.
 std::string owner_of_memory(const Plan& plan) {
   int64_t most = 0;
@@ -82,7 +87,7 @@ std::string owner_of_memory(const Plan& plan) {
 }  // namespace
 
 Session::Session(std::shared_ptr<const Plan> plan, int threads)
-    : plan_(std::move(plan)), context_(std::make_unique<Context>(plan_->device, threads)) {
+    : plan_(checked(std::move(plan))), context_(std::make_unique<Context>(plan_->device, threads)) {
   try {
     arena_ = Buffer(plan_->device, plan_->arena_bytes);
   } catch (const Error& error) {

@@ -1,13 +1,27 @@
 #include "engine/thread_pool.h"
 
+#include <string>
+#include <system_error>
+
+#include "engine/error.h"
+
 namespace strand {
 
 ThreadPool::ThreadPool(int threads) {
   workers_.reserve(static_cast<size_t>(threads > 1 ? threads - 1 : 0));
-  for (int part = 1; part < threads; ++part) workers_.emplace_back([this, part] { work(part); });
+  try {
+    for (int part = 1; part < threads; ++part) workers_.emplace_back([this, part] { work(part); });
+  } catch (const std::system_error& error) {
+    const size_t made = workers_.size() + 1;
+    stop();
+    throw Error(ErrorCategory::kLimit, "the system gives " + std::to_string(made) + " of " + std::to_string(threads) +
+                                           " threads: " + error.what());
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;

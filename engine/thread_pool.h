@@ -13,7 +13,7 @@ class ThreadPool {
  public:
   using Body = void (*)(void* closure, int part);
 
-  explicit ThreadPool(int threads);  // the caller is one of them
+  explicit ThreadPool(int threads);  // the caller is one of them; Error(kLimit) where the system gives fewer
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -25,6 +25,7 @@ class ThreadPool {
 
  private:
   void work(int part);
+  void stop();
 
   std::mutex mutex_;
   std::condition_variable start_;

@@ -1,8 +1,11 @@
 #include "engine/session.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <cstdio>
 #include <thread>
 
 #include "graphs/network.h"
@@ -88,6 +91,31 @@ TEST_CASE("what does not fit is refused before anything is computed") {
   const std::vector<TensorView> inputs = {input.view()};
   CHECK_THROWS_AS(session.run_into(inputs, {}), Error);
   CHECK(values_of(session.run(inputs)[1]) == ramp(264));
+}
+
+TEST_CASE("a Session without a Plan, or with a senseless number of threads, is refused") {
+  CHECK_THROWS_WITH_AS(Session(nullptr), "a Session was given no Plan", Error);
+  CHECK_THROWS_AS(Session(plan(), -1), Error);
+  CHECK_THROWS_AS(Session(plan(), 5000), Error);
+}
+
+TEST_CASE("threads that the system does not give are an Error") {
+  if (::geteuid() == 0) {  // whom the limit does not stop
+    std::printf("SKIPPED: the number of threads has no limit for root\n");
+    return;
+  }
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NPROC, &before) == 0);
+  const rlimit none = {0, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NPROC, &none) == 0);
+  std::string text;
+  try {
+    const Session session(plan(), 64);
+  } catch (const Error& error) {
+    text = error.what();
+  }
+  REQUIRE(::setrlimit(RLIMIT_NPROC, &before) == 0);
+  CHECK(text.starts_with("the system gives 1 of 64 threads: "));
 }
 
 TEST_CASE("sessions of one plan run in parallel and give the same bits") {
