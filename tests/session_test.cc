@@ -26,8 +26,8 @@ outputs: [conv, flat]
 )";
 
 std::shared_ptr<const Plan> plan() {
-  static const std::shared_ptr<const Plan> kPlan = graphs::Network::from_memory(kYaml, {}).compile();
-  return kPlan;
+  static const std::shared_ptr<const Plan> made = graphs::Network::from_memory(kYaml, {}).compile();
+  return made;
 }
 
 std::vector<float> ramp(size_t count) {
@@ -125,10 +125,10 @@ TEST_CASE("sessions of one plan run in parallel and give the same bits") {
   const std::vector<float> expected = values_of(first.run(inputs)[0]);
   std::vector<std::thread> threads;
   std::vector<int> right(4, 0);
-  for (size_t i = 0; i < right.size(); ++i) {
-    threads.emplace_back([&, i] {
+  for (int& count : right) {
+    threads.emplace_back([&inputs, &expected, &count] {
       Session session(plan(), 2);
-      for (int round = 0; round < 50; ++round) right[i] += values_of(session.run(inputs)[0]) == expected ? 1 : 0;
+      for (int round = 0; round < 50; ++round) count += values_of(session.run(inputs)[0]) == expected ? 1 : 0;
     });
   }
   for (std::thread& thread : threads) thread.join();
