@@ -254,6 +254,7 @@ TEST_CASE("inspect works without the weights file, and says so") {
   CHECK(contains(result.err, "gone.safetensors"));
   CHECK(contains(result.out, "stem"));
   CHECK(run_strand({"run", net, "--random"}).code == 2);
+  CHECK(run_strand({"inspect", net, "--weights", folder.file("none.safetensors")}).code == 2);
   CHECK(run_strand({"inspect", folder.file("no.yaml")}).code == 2);
 }
 

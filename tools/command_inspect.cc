@@ -32,7 +32,7 @@ graphs::Network load_for_inspection(const NetworkOptions& options) {
   try {
     return load_network(options);
   } catch (const Error& error) {
-    if (error.category() != ErrorCategory::kIo) throw;
+    if (error.category() != ErrorCategory::kIo || !options.weights.empty()) throw;
     NetworkOptions random = options;
     random.weights = "random";
     graphs::Network network = load_network(random);
