@@ -122,14 +122,15 @@ __device__ __forceinline__ void multiply_stage(
   // This lane's row of the four 8 x 8 matrices that one ldmatrix brings: two octets of two column tiles.
   const int row = warp % kShape.n_warps * kNTiles * 8 + lane / 16 * 8 + lane % 8;
   const uint32_t mine = static_cast<uint32_t>((lane / 8 % 2 * g.rows + row) * 16);
-  const uint32_t high = shared_address(s.high) + mine;
-  const uint32_t low = shared_address(s.low) + mine;
+  const uint32_t high = shared_address(s.high()) + mine;
+  const uint32_t low = shared_address(s.low()) + mine;
+  const int32_t* offsets = s.offsets();
   const int tile_stride = g.total_steps() * 2 * 32;
   for (int first = 0; first < g.steps; first += g.promote_steps) {
     float part[kMTiles][kNTiles][4] = {};
     const int last = min(first + g.promote_steps, g.steps);
     for (int step = first; step < last; ++step) {
-      const int offset = s.offsets[step];
+      const int offset = offsets[step];
       uint32_t x_high[kNTiles / 2][4];
       uint32_t x_low[kNTiles / 2][4];
 #pragma unroll
@@ -171,10 +172,10 @@ __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
   extern __shared__ __align__(128) uint8_t memory[];
   const Geometry& g = a.g;
   const Shared s(memory, g, kShape.warps());
-  for (int i = threadIdx.x; i < g.steps; i += kShape.threads()) s.offsets[i] = a.step_offsets[i];
-  for (int i = threadIdx.x; i < g.octets * 8; i += kShape.threads()) s.elements[i] = a.flat_elements[i];
+  for (int i = threadIdx.x; i < g.steps; i += kShape.threads()) s.offsets()[i] = a.step_offsets[i];
+  for (int i = threadIdx.x; i < g.octets * 8; i += kShape.threads()) s.elements()[i] = a.flat_elements[i];
   const int packed_per_block = kShape.rows() / 16 * g.total_steps() * 64;
-  for (int i = threadIdx.x; g.resident && i < packed_per_block; i += kShape.threads()) s.weights[i] = a.packed[i];
+  for (int i = threadIdx.x; g.resident && i < packed_per_block; i += kShape.threads()) s.weights()[i] = a.packed[i];
 
   const int stages = g.stages();
   const auto first_tile = static_cast<int>(blockIdx.x);
@@ -185,7 +186,7 @@ __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
   int loading_slot = 0;
   const auto load_next = [&] {
     if (loading_tile < a.tiles) {
-      load_stage<kShape.warps()>(a, tile_at(a, loading_tile), loading_stage, s.ring + loading_slot * s.ring_floats);
+      load_stage<kShape.warps()>(a, tile_at(a, loading_tile), loading_stage, s.raw(loading_slot));
       if (++loading_stage == stages) {
         loading_stage = 0;
         loading_tile += tile_step;
@@ -200,7 +201,7 @@ __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
   for (int index = first_tile; index < a.tiles; index += tile_step) {
     const Tile tile = tile_at(a, index);
     const int64_t packed_tile = (int64_t{tile.group} * a.m_blocks + tile.m_block) * packed_per_block;
-    const uint4* weights = (g.resident ? s.weights : a.packed + packed_tile) +
+    const uint4* weights = (g.resident ? s.weights() : a.packed + packed_tile) +
                            threadIdx.x / 32 / kShape.n_warps * kShape.m_tiles * g.total_steps() * 64;
     float sum[kShape.m_tiles][kShape.n_tiles][4] = {};
     bool exact = a.exact_only;
@@ -214,9 +215,9 @@ __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
       }
       __syncthreads();  // the stage's copies are seen by all, and nobody reads the last one's octets or raw rows
       load_next();
-      const float* raw = s.ring + slot * s.ring_floats;
+      const float* raw = s.raw(slot);
       if (++slot == g.ring) slot = 0;
-      const uint32_t largest = find_largest<kShape.warps()>(g, raw, s.largest);
+      const uint32_t largest = find_largest<kShape.warps()>(g, raw, s.largest());
       const int exponent = largest == 0 ? 14 : static_cast<int>(largest >> 23) - 127;
       const bool scalable = exponent >= -kMaxScaleExponent && exponent <= kMaxScaleExponent;
       exact |= !scalable;
@@ -231,7 +232,7 @@ __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
     if (exact) {
       compute_exactly<BlockShapeIndex>(a, tile);
     } else {
-      store_tile<BlockShapeIndex>(a, tile, s.staging + threadIdx.x / 32 * 16 * kStagingPitch, sum);
+      store_tile<BlockShapeIndex>(a, tile, s.staging(threadIdx.x / 32), sum);
     }
   }
   wait_copies<0>();

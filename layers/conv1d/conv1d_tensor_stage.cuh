@@ -56,37 +56,39 @@ inline __device__ Tile tile_at(const Arguments& a, int index) {
   return tile;
 }
 
-// Shared memory, carved up.
+// Shared memory, carved up by offsets from its start: pointers made of them are seen to be shared memory's.
 struct Shared {
-  float* staging;
-  int32_t* offsets;
-  int32_t* elements;
-  uint32_t* largest;  // a warp
-  uint8_t* high;
-  uint8_t* low;
-  uint4* weights;
-  float* ring;
-  int ring_floats;  // a stage: rows of pitch floats
+  uint8_t* memory;  // aligned to 128 bytes
+  int offsets_at;
+  int elements_at;
+  int largest_at;
+  int octets_at;
+  int part_bytes;  // of the high or the low octets
+  int ring_at;
+  int stage_bytes;
+  int weights_at;
 
-  __device__ Shared(uint8_t* memory, const Geometry& g, int warps) {
-    staging = reinterpret_cast<float*>(memory);
-    memory += warps * 16 * kStagingPitch * sizeof(float);
-    offsets = reinterpret_cast<int32_t*>(memory);
-    memory += kMaxSteps * sizeof(int32_t);
-    elements = reinterpret_cast<int32_t*>(memory);
-    memory += g.octets * 8 * sizeof(int32_t);
-    largest = reinterpret_cast<uint32_t*>(memory);
-    memory += warps * sizeof(uint32_t);
-    // The host's sizes leave 256 bytes for this.
-    memory = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory) + 127) / 128 * 128);
-    high = memory;
-    const int part = g.octets * g.rows * 16;
-    low = high + part;
-    memory += (2 * part + 127) / 128 * 128;
-    ring = reinterpret_cast<float*>(memory);
-    ring_floats = (g.stage_channels * g.pitch * 4 + 127) / 128 * 32;
-    weights = reinterpret_cast<uint4*>(memory + static_cast<size_t>(g.ring) * ring_floats * 4);
+  __device__ Shared(uint8_t* start, const Geometry& g, int warps) : memory(start) {
+    const auto aligned = [](int bytes) { return (bytes + 127) / 128 * 128; };
+    offsets_at = warps * 16 * kStagingPitch * static_cast<int>(sizeof(float));
+    elements_at = offsets_at + kMaxSteps * static_cast<int>(sizeof(int32_t));
+    largest_at = elements_at + g.octets * 8 * static_cast<int>(sizeof(int32_t));
+    // The host's sizes leave 256 bytes for this and the rounding.
+    octets_at = aligned(largest_at + warps * static_cast<int>(sizeof(uint32_t)));
+    part_bytes = g.octets * g.rows * 16;
+    ring_at = octets_at + aligned(2 * part_bytes);
+    stage_bytes = aligned(g.stage_channels * g.pitch * static_cast<int>(sizeof(float)));
+    weights_at = ring_at + g.ring * stage_bytes;
   }
+
+  __device__ float* staging(int warp) const { return reinterpret_cast<float*>(memory) + warp * 16 * kStagingPitch; }
+  __device__ int32_t* offsets() const { return reinterpret_cast<int32_t*>(memory + offsets_at); }
+  __device__ int32_t* elements() const { return reinterpret_cast<int32_t*>(memory + elements_at); }
+  __device__ uint32_t* largest() const { return reinterpret_cast<uint32_t*>(memory + largest_at); }  // a warp
+  __device__ uint8_t* high() const { return memory + octets_at; }
+  __device__ uint8_t* low() const { return memory + octets_at + part_bytes; }
+  __device__ float* raw(int slot) const { return reinterpret_cast<float*>(memory + ring_at + slot * stage_bytes); }
+  __device__ uint4* weights() const { return reinterpret_cast<uint4*>(memory + weights_at); }
 };
 
 // One float of a raw row; zero past the padding, where nothing is read that an output needs.
@@ -180,7 +182,6 @@ __device__ void load_stage(const Arguments& a, const Tile& tile, int stage, floa
 // The bits of the largest magnitude of the raw stage, the same on every thread. Contains a barrier.
 template <int Warps>
 __device__ uint32_t find_largest(const Geometry& g, const float* raw, uint32_t* by_warp) {
-  __builtin_assume(__isShared(raw));
   uint32_t largest = 0;
   const int count = g.stage_channels * g.pitch / 4;
   for (int i = threadIdx.x; i < count; i += Warps * 32) {
@@ -201,15 +202,14 @@ __device__ __forceinline__ void store_octet(const Shared& s, int item, const flo
   split(v[2], v[3], scale, high.y, low.y);
   split(v[4], v[5], scale, high.z, low.z);
   split(v[6], v[7], scale, high.w, low.w);
-  reinterpret_cast<uint4*>(s.high)[item] = high;
-  reinterpret_cast<uint4*>(s.low)[item] = low;
+  reinterpret_cast<uint4*>(s.high())[item] = high;
+  reinterpret_cast<uint4*>(s.low())[item] = low;
 }
 
 // The raw stage, whose needed positions begin `lead` floats into its rows, to octets of float16 pairs, scaled.
 template <int Warps, bool Flat>
 __device__ void convert_stage(const Arguments& a, const Shared& s, const float* raw, int lead, float scale) {
   const Geometry& g = a.g;
-  __builtin_assume(__isShared(raw));
   const auto stride = static_cast<int>(a.p.stride);
   int octet = 0;
   int row = threadIdx.x;
@@ -222,7 +222,7 @@ __device__ void convert_stage(const Arguments& a, const Shared& s, const float* 
     if constexpr (Flat) {
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        const int element = s.elements[octet * 8 + i];
+        const int element = s.elements()[octet * 8 + i];
         const int position = lead + row * stride + (element & 0xFFFF) * static_cast<int>(a.p.dilation);
         v[i] = element < 0 ? 0.0F : raw[(element >> 16) * g.pitch + position];
       }
