@@ -160,7 +160,7 @@ TEST_CASE("division by a known number") {
   for (const uint32_t divisor : {1U, 2U, 3U, 7U, 66U, 640U, 4096U, 65537U, 1000003U, 0x3FFFFFFFU, 0x7FFFFFFFU}) {
     const Divisor by(divisor);
     for (int i = 0; i < 2000; ++i) {
-      const uint32_t number = (random() & 0x7FFFFFFFU) >> (i % 31);
+      const auto number = static_cast<uint32_t>(random() & 0x7FFFFFFFU) >> (i % 31);
       for (const uint32_t n : {number, number / divisor * divisor, 0x7FFFFFFFU}) CHECK(by.divide(n) == n / divisor);
     }
   }

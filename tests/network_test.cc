@@ -274,7 +274,8 @@ TEST_CASE("implementations are chosen by name, in the description or in the opti
   CompileOptions options;
   options.implementation = "cpu.reference";
   const Network network = Network::from_memory(yaml, {});
-  for (const PlanStep& step : network.compile(options)->steps) CHECK(step.implementation == "cpu.reference");
+  const auto by_name = network.compile(options);
+  for (const PlanStep& step : by_name->steps) CHECK(step.implementation == "cpu.reference");
   options.implementation = "cpu.nothing";
   CHECK_THROWS_WITH_AS(network.compile(options), "network: no layer has an implementation 'cpu.nothing'", Error);
   options.implementation = "cuda.im2col";  // for the other device: ignored
