@@ -280,6 +280,13 @@ TEST_CASE("compare exits 0 within the bounds and 1 past them") {
   CHECK(run_strand({"compare", net, "--devices", "cpu", "--against", store("good.safetensors", {1, 2, 40})}).code == 0);
   CHECK(run_strand({"compare", net, "--devices", "cpu", "--against", store("shape.safetensors", {1, 1, 80})}).code ==
         2);
+  strand::TensorMap outputs_alone;
+  outputs_alone.emplace("head", Tensor({1, 2, 40}, std::span<const float>(output)));
+  strand::write_safetensors(folder.file("alone.safetensors"), outputs_alone);
+  const CommandResult alone =
+      run_strand({"compare", net, "--devices", "cpu", "--against", folder.file("alone.safetensors")});
+  CHECK(alone.code == 2);
+  CHECK(contains(alone.err, "not the input 'audio' that they are of"));
   output[5] += 1e-3F;
   const CommandResult bad =
       run_strand({"compare", net, "--devices", "cpu", "--against", store("bad.safetensors", {1, 2, 40})});

@@ -114,7 +114,9 @@ void print_text(const graphs::Graph& graph, const Session& session, const Measur
   fmt::print("latency     median {}, p95 {}, p99 {} over {} runs{}\n", format_ms(median),
              format_ms(percentile(measured.milliseconds, 95)), format_ms(percentile(measured.milliseconds, 99)),
              measured.milliseconds.size(),
-             plan.device.is_cpu() ? fmt::format(", {} threads", session.context().threads()) : "");
+             plan.device.is_cpu() ? fmt::format(", {} thread{}", session.context().threads(),
+                                                session.context().threads() == 1 ? "" : "s")
+                                  : "");
   const Throughput throughput = throughput_of(graph, plan, median);
   fmt::print("throughput  {}", format_rate(throughput.samples_per_second, "samples/s"));
   if (throughput.times_real_time) fmt::print(", {:.1f} times real time", *throughput.times_real_time);

@@ -69,6 +69,12 @@ TensorMap read_expected(const CompareArguments& arguments, const graphs::Graph& 
     }
   }
   if (expected.empty()) throw Error(ErrorCategory::kSchema, arguments.against + ": holds no output of the network");
+  for (const graphs::GraphInput& input : graph.inputs) {
+    if (inputs.tensors.contains(input.description.name)) continue;
+    throw Error(ErrorCategory::kSchema,
+                fmt::format("{}: holds outputs, but not the input '{}' that they are of; give it with --input",
+                            arguments.against, input.description.name));
+  }
   return expected;
 }
 

@@ -23,7 +23,7 @@ class ScaledTanh final : public Layer {
     return {inputs[0]};
   }
 
-  // Fastest first. The reference computes in double; `strand compare` and float64 runs use it.
+  // Fastest first. The reference computes in double; float64 runs and comparisons use it.
   std::vector<Implementation> implementations(const PrepareArgs& args) const override {
     std::vector<Implementation> list;
     list.push_back(float32_implementation(args, "cpu.native", [scale = static_cast<float>(scale_)] {
