@@ -124,6 +124,9 @@ TEST_CASE("pooling's errors") {
   CHECK(refusal(ErrorCategory::kShape, [] {
           output_shape(*make("MaxPool1d", {5, 1, 1, 2, false}), {1, 1, 6});
         }) == "no window fits: length 6, kernel_size 5, stride 1, padding 1, dilation 2");
+  CHECK(refusal(ErrorCategory::kShape, [] {
+          output_shape(*make_layer("AdaptiveAvgPool1d", {{"output_size", 2}}), {1, 1, 0});
+        }) == "length 0 has nothing to average");
   CHECK(refusal(ErrorCategory::kSchema, [] {
           make("AvgPool1d", {3, 1, 2, 1, false});
         }) == "padding 2 is more than half of kernel_size 3");

@@ -62,6 +62,9 @@ bool over_time(const TensorType& input) { return input.time_axis == input.shape.
 PoolProblem Pool::problem(const Shape& shape) const {
   const int last = shape.rank() - 1;
   PoolProblem problem{options_, shape.elements(0, last), shape[last], output_length(options_, shape[last])};
+  if (problem.output_length < 1 && options_.kind == PoolKind::kAdaptiveAverage) {
+    throw Error(ErrorCategory::kShape, "length " + std::to_string(problem.length) + " has nothing to average");
+  }
   if (problem.output_length < 1) {
     throw Error(ErrorCategory::kShape, "no window fits: length " + std::to_string(problem.length) + ", kernel_size " +
                                            std::to_string(options_.kernel_size) + ", stride " +
