@@ -11,6 +11,7 @@
 
 namespace strand {
 
+// Tensors begin at addresses that are multiples of 16 bytes.
 struct Bindings {
   std::span<const TensorView> inputs;  // not present(): an optional input that is absent
   std::span<const TensorView> outputs;
