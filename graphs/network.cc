@@ -256,7 +256,7 @@ Network Network::load(const std::filesystem::path& path, const LoadOptions& opti
   return network;
 }
 
-Network Network::from_memory(std::string_view yaml, TensorMap weights, const LoadOptions& options) {
+Network Network::from_memory(std::string_view yaml, const TensorMap& weights, const LoadOptions& options) {
   Network network;
   Description description;
   network.graph_ = read_graph(yaml, "network", options, description);

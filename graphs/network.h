@@ -49,7 +49,7 @@ class Network {
   static Network load(const std::filesystem::path& path, const LoadOptions& options = {});
   // From memory: the description's text, and the weights by state_dict name (none where the text says {seed: ...}).
   // A weights file named in the text is not looked for.
-  static Network from_memory(std::string_view yaml, TensorMap weights, const LoadOptions& options = {});
+  static Network from_memory(std::string_view yaml, const TensorMap& weights, const LoadOptions& options = {});
 
   const Graph& graph() const { return graph_; }
   // The parameters of one node, float32 on the host, by their names in the layer.

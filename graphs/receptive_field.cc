@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <ranges>
 
 #include "engine/checked.h"
 
@@ -36,17 +37,17 @@ std::vector<Hop> hops_between(const Graph& graph, std::span<const TensorType> ty
   std::vector<bool> needed(static_cast<size_t>(graph.values), false);  // by the output
   needed[static_cast<size_t>(output)] = true;
   std::vector<Hop> hops;
-  for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
-    const std::vector<TensorType> inputs = types_of(node->inputs, types);
-    for (size_t o = 0; o < node->outputs.size(); ++o) {
-      if (!needed[static_cast<size_t>(node->outputs[o])]) continue;
-      for (size_t i = 0; i < node->inputs.size(); ++i) {
-        const int from = node->inputs[i];
+  for (const Node& node : std::views::reverse(graph.nodes)) {
+    const std::vector<TensorType> inputs = types_of(node.inputs, types);
+    for (size_t o = 0; o < node.outputs.size(); ++o) {
+      if (!needed[static_cast<size_t>(node.outputs[o])]) continue;
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        const int from = node.inputs[i];
         if (from == kAbsent || !reaches[static_cast<size_t>(from)]) continue;
         needed[static_cast<size_t>(from)] = true;
-        TimeMap map = node->layer->time_map(static_cast<int>(i), static_cast<int>(o), inputs);
-        if (map.is_whole() && whole.empty()) whole = node->path + ": " + map.whole;
-        hops.push_back({from, node->outputs[o], std::move(map)});
+        TimeMap map = node.layer->time_map(static_cast<int>(i), static_cast<int>(o), inputs);
+        if (map.is_whole() && whole.empty()) whole = node.path + ": " + map.whole;
+        hops.push_back({from, node.outputs[o], std::move(map)});
       }
     }
   }

@@ -86,9 +86,10 @@ TEST_CASE("conv1d: accuracy on data of many kinds") {
       for (const char* name : {"cpu.eigen", "cuda.naive", "cuda.direct", "cuda.im2col", "cuda.tensor"}) {
         if (std::string(name).starts_with("cuda") && !cuda_available()) continue;
         const bool tensor = std::string(name) == "cuda.tensor";
-        const double products = static_cast<double>(c.in_channels / c.groups * c.kernel_size);
-        const double second =
-            tensor && kind.wide ? products * 0x1p-38 * largest(parameters.at("weight")) * largest(inputs[0]) : 0;
+        const int64_t products = c.in_channels / c.groups * c.kernel_size;
+        const double second = tensor && kind.wide ? static_cast<double>(products) * 0x1p-38 *
+                                                        largest(parameters.at("weight")) * largest(inputs[0])
+                                                  : 0;
         const std::vector<Tensor> outputs = run_implementation(*layer, name, inputs, parameters);
         const Errors errors = errors_of(outputs[0], truth, second);
         std::printf("  %s %.2f", name, errors.units);

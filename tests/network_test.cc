@@ -76,9 +76,9 @@ TensorMap one_layer_weights() {
   return weights;
 }
 
-std::string error_of(const std::string& yaml, TensorMap weights, ErrorCategory category) {
+std::string error_of(const std::string& yaml, const TensorMap& weights, ErrorCategory category) {
   try {
-    Network::from_memory(yaml, std::move(weights));
+    Network::from_memory(yaml, weights);
   } catch (const Error& error) {
     CHECK(to_string(error.category()) == to_string(category));
     return error.what();
@@ -101,7 +101,7 @@ TEST_CASE("every weight that does not fit is listed") {
   weights.emplace("conv.weight", Tensor({2, 1, 1}, std::vector<float>{2, -3}));
   weights.emplace("conv.wieght", Tensor({1}, std::vector<float>{1}));
   weights.emplace("conv.num_batches_tracked", Tensor(TensorType{DType::kInt64, {}}));
-  const std::string text = error_of(kOneLayer, std::move(weights), ErrorCategory::kWeights);
+  const std::string text = error_of(kOneLayer, weights, ErrorCategory::kWeights);
   CHECK(text.find("3 weights do not fit") != std::string::npos);
   CHECK(text.find("'conv.weight' has shape [2, 1, 1], expected [1, 2, 1]") != std::string::npos);
   CHECK(text.find("missing 'conv.bias' [1], for network:6: Conv1d 'conv'") != std::string::npos);
@@ -117,13 +117,13 @@ TEST_CASE("a bias beside bias: false is refused") {
 TEST_CASE("another dtype is converted only where the description declares it") {
   TensorMap weights = one_layer_weights();
   weights.at("conv.weight") = weights.at("conv.weight").to(DType::kFloat16);
-  const std::string text = error_of(kOneLayer, std::move(weights), ErrorCategory::kWeights);
+  const std::string text = error_of(kOneLayer, weights, ErrorCategory::kWeights);
   CHECK(text.find("'conv.weight' is float16, expected float32") != std::string::npos);
 
   weights = one_layer_weights();
   weights.at("conv.weight") = weights.at("conv.weight").to(DType::kFloat16);
   const std::string yaml = std::string(kOneLayer) + "weights: {file: w.safetensors, dtype: float16}\n";
-  const Network network = Network::from_memory(yaml, std::move(weights));
+  const Network network = Network::from_memory(yaml, weights);
   CHECK(network.weights(network.graph().nodes[0]).at("weight").as<float>()[1] == -3.0F);
 }
 
@@ -135,7 +135,7 @@ TEST_CASE("weight normalisation is folded in both of PyTorch's spellings") {
     weights.emplace(g, Tensor({1, 1, 1}, std::vector<float>{10}));
     weights.emplace(v, Tensor({1, 2, 1}, std::vector<float>{3, -4}));
     weights.emplace("conv.bias", Tensor({1}, std::vector<float>{0}));
-    const Network network = Network::from_memory(kOneLayer, std::move(weights));
+    const Network network = Network::from_memory(kOneLayer, weights);
     const Tensor& weight = network.weights(network.graph().nodes[0]).at("weight");
     CHECK(weight.as<float>()[0] == doctest::Approx(6));
     CHECK(weight.as<float>()[1] == doctest::Approx(-8));
@@ -210,7 +210,7 @@ layers: [{name: sum, type: Add, inputs: [a, b]}]
 TEST_CASE("values that are not finite are told") {
   TensorMap weights = one_layer_weights();
   weights.at("conv.bias").as<float>()[0] = NAN;
-  const Network network = Network::from_memory(kOneLayer, std::move(weights));
+  const Network network = Network::from_memory(kOneLayer, weights);
   REQUIRE(network.warnings().size() == 1);
   CHECK(network.warnings()[0] == "1 of 1 values of 'conv.bias' are not finite");
 }

@@ -20,7 +20,7 @@ outputs: [sum]
 void run() {
   strand::TensorMap weights;
   weights["sum.weight"] = strand::Tensor({1, 1, 2}, std::array{1.0F, 1.0F});
-  const auto network = strand::Network::from_memory(kDescription, std::move(weights));
+  const auto network = strand::Network::from_memory(kDescription, weights);
 
   strand::Session session(network.compile());
   const strand::Tensor x({1, 1, 5}, std::array{0.0F, 1.0F, 2.0F, 3.0F, 4.0F});
