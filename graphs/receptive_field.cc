@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
-#include <ranges>
 
 #include "engine/checked.h"
 
@@ -37,7 +36,8 @@ std::vector<Hop> hops_between(const Graph& graph, std::span<const TensorType> ty
   std::vector<bool> needed(static_cast<size_t>(graph.values), false);  // by the output
   needed[static_cast<size_t>(output)] = true;
   std::vector<Hop> hops;
-  for (const Node& node : std::views::reverse(graph.nodes)) {
+  for (size_t n = graph.nodes.size(); n-- > 0;) {
+    const Node& node = graph.nodes[n];
     const std::vector<TensorType> inputs = types_of(node.inputs, types);
     for (size_t o = 0; o < node.outputs.size(); ++o) {
       if (!needed[static_cast<size_t>(node.outputs[o])]) continue;
