@@ -246,13 +246,8 @@ Network Network::load(const std::filesystem::path& path, const LoadOptions& opti
   Network network;
   Description description;
   network.graph_ = read_graph(read_file(path, kMaxDescriptionBytes), path.string(), options, description);
-  if (options.structure_only) {
-    network.structure_only_ = true;
-    for (const Node& node : network.graph_.nodes) network.weights_[node.path];
-  } else {
-    network.weights_ = read_weights(network.graph_, description, path.parent_path(), options);
-    network.warnings_ = describe_unusual(network.weights_);
-  }
+  network.weights_ = read_weights(network.graph_, description, path.parent_path(), options);
+  network.warnings_ = describe_unusual(network.weights_);
   return network;
 }
 
@@ -270,9 +265,6 @@ Network Network::from_memory(std::string_view yaml, const TensorMap& weights, co
 const TensorMap& Network::weights(const Node& node) const { return weights_.find(node.path)->second; }
 
 std::shared_ptr<const Plan> Network::compile(const CompileOptions& options) const {
-  if (structure_only_) {
-    throw Error(ErrorCategory::kWeights, graph_.file + ": the network was read without its weights");
-  }
   return Compiler(graph_, weights_, *store_, options).compile();
 }
 

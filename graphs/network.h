@@ -23,7 +23,6 @@ namespace strand::graphs {
 struct LoadOptions {
   std::filesystem::path weights;                    // instead of the file that the description names
   std::optional<uint64_t> seed;                     // random weights instead of either
-  bool structure_only = false;                      // no weights are read, and compile() refuses
   const layers::LayerRegistry* registry = nullptr;  // default_registry() unless given
 };
 
@@ -69,7 +68,6 @@ class Network {
   Graph graph_;
   NetworkWeights weights_;
   std::vector<std::string> warnings_;
-  bool structure_only_ = false;
   std::shared_ptr<WeightStore> store_ = std::make_shared<WeightStore>();
 };
 
