@@ -24,7 +24,7 @@ CUDA_FILES = r".*\.cuh?|engine/cuda_\w+\.(h|cc)|(tools|tests)/(.*/)?\w*cud(a|nn)
 # An include that matches the first pattern may stand only in files that match the second.
 CONTAINED = [
     (r"yaml-cpp/", r"graphs/(io/)?(yaml|read)\w*\.(cc|h)"),
-    (r"Eigen/", r".*_cpu\.cc"),
+    (r"Eigen/", r".*_cpu\.(cc|h)"),
     (r"(cuda|cublas|cuComplex|device_|sm_\d+_|vector_types|cub/|thrust/|cute/|cutlass/|mma\.h)", CUDA_FILES),
     (r"cudnn", r"tools/(.*/)?\w*cudnn\w*\.(h|cc|cu)"),
     (r"nlohmann/", r"(graphs|tools|tests)/.*"),

@@ -20,6 +20,7 @@
 #include "engine/checked.h"
 #include "layers/conv1d/conv1d.h"
 #include "layers/function_kernel.h"
+#include "layers/packets_cpu.h"
 
 namespace strand::layers {
 namespace {
@@ -168,16 +169,6 @@ struct Operands {
   const float* weight;            // first channel and tap: [channels, K, Rows]
   int64_t weight_channel_stride;  // floats
 };
-
-// a * b + c, with one rounding wherever the processor can. Spelled out, for a compiler that is left to fuse products
-// and sums (GCC's tuning decides it loop by loop) rounds a wide strip and a narrow one differently.
-template <class Packet>
-Packet multiply_add(const Packet& a, const Packet& b, const Packet& c) {
-#ifdef FP_FAST_FMAF
-  if constexpr (std::is_same_v<Packet, float>) return std::fma(a, b, c);
-#endif
-  return Eigen::internal::pmadd(a, b, c);
-}
 
 // Outputs [Rows, count] of a strip Width wide, begun or added to what is there. The bias (or null) comes with the last
 // products, at the end: small products added to a large bias one by one would lose themselves in it.

@@ -5,6 +5,7 @@
 #include "engine/error.h"
 #include "layers/conv1d/conv1d.h"
 #include "layers/function_kernel.h"
+#include "layers/implementation_list.h"
 
 namespace strand::layers {
 namespace {
@@ -69,9 +70,7 @@ Implementation conv1d_reference(const Conv1dProblem& problem, const PrepareArgs&
 }
 
 ErrorBound conv1d_error_bound(const Conv1dProblem& problem, const PrepareArgs& args) {
-  const double terms = static_cast<double>(problem.reduction());
-  // README.md, "Error": above what a sequential float32 sum was measured to do on any of the distributions tried.
-  return {2 + 2 * std::sqrt(terms),
+  return {sum_factor(problem.reduction()),
           function_kernel([conv = operands(problem, args)](const Context& context, const Bindings& bindings) {
             convolve<double>(conv, context, bindings, true);
           })};

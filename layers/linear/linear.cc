@@ -90,7 +90,8 @@ std::vector<Implementation> Linear::implementations(const PrepareArgs& args) con
 
 ErrorBound Linear::error_bound(const PrepareArgs& args) const {
   const Reference reference = make_reference(problem(args.inputs), args.weights, true);
-  return error_bound_of(4, [reference](const Bindings& bindings) { reference.operator()<double>(bindings); });
+  return error_bound_of(sum_factor(in_features_),
+                        [reference](const Bindings& bindings) { reference.operator()<double>(bindings); });
 }
 
 void register_linear(LayerRegistry& registry) {

@@ -11,6 +11,7 @@
 #include "engine/checked.h"
 #include "layers/function_kernel.h"
 #include "layers/linear/linear.h"
+#include "layers/packets_cpu.h"
 
 namespace strand::layers {
 namespace {
@@ -18,8 +19,10 @@ namespace {
 constexpr int kPanel = 16;
 constexpr int kRows = 6;
 
-using Panel = Eigen::Array<float, kPanel, 1>;
-using PanelMap = Eigen::Map<const Panel, Eigen::Aligned64>;
+using Packet = Eigen::internal::find_best_packet<float, kPanel>::type;
+constexpr int kLanes = Eigen::internal::unpacket_traits<Packet>::size;
+constexpr int kPackets = kPanel / kLanes;
+using Panel = std::array<float, kPanel>;
 
 std::shared_ptr<const Buffer> pack_panels(const LinearProblem& problem, const Weights& weights) {
   const int64_t panels = ceil_div(problem.out_features, kPanel);
@@ -39,13 +42,24 @@ std::shared_ptr<const Buffer> pack_panels(const LinearProblem& problem, const We
 // y[r, 0 .. outs) for Rows rows: the panel's product on top of the bias.
 template <int Rows>
 void multiply(const float* panel, const float* x, int64_t in, const Panel& bias, float* y, int64_t out, int64_t outs) {
-  std::array<Panel, Rows> sums;
-  for (Panel& sum : sums) sum = bias;
-  for (int64_t i = 0; i < in; ++i) {
-    const PanelMap w(panel + i * kPanel);
-    for (int r = 0; r < Rows; ++r) sums[static_cast<size_t>(r)] += w * x[r * in + i];
+  using Eigen::internal::ploadu, Eigen::internal::pset1, Eigen::internal::pstoreu;
+  Packet sums[Rows][kPackets];
+  for (int r = 0; r < Rows; ++r) {
+    for (int p = 0; p < kPackets; ++p) sums[r][p] = ploadu<Packet>(bias.data() + p * kLanes);
   }
-  for (int r = 0; r < Rows; ++r) std::copy_n(sums[static_cast<size_t>(r)].data(), outs, y + r * out);
+  for (int64_t i = 0; i < in; ++i) {
+    Packet weights[kPackets];
+    for (int p = 0; p < kPackets; ++p) weights[p] = ploadu<Packet>(panel + i * kPanel + p * kLanes);
+    for (int r = 0; r < Rows; ++r) {
+      const Packet factor = pset1<Packet>(x[r * in + i]);
+      for (int p = 0; p < kPackets; ++p) sums[r][p] = multiply_add(factor, weights[p], sums[r][p]);
+    }
+  }
+  Panel values;
+  for (int r = 0; r < Rows; ++r) {
+    for (int p = 0; p < kPackets; ++p) pstoreu(values.data() + p * kLanes, sums[r][p]);
+    std::copy_n(values.data(), outs, y + r * out);
+  }
 }
 
 using Multiply = decltype(&multiply<1>);
@@ -75,7 +89,7 @@ class LinearKernel final : public Kernel {
   void run_block(int64_t panel, int64_t row, const float* x, float* y) const {
     const int64_t first = panel * kPanel;
     const int64_t outs = std::min<int64_t>(kPanel, problem_.out_features - first);
-    Panel bias = Panel::Zero();
+    Panel bias{};
     if (bias_ != nullptr) std::copy_n(reinterpret_cast<const float*>(bias_->data()) + first, outs, bias.data());
     const int64_t rows = std::min<int64_t>(kRows, problem_.rows - row);
     const auto* weights = reinterpret_cast<const float*>(panels_->data()) + first * problem_.in_features;
