@@ -1,6 +1,7 @@
 #pragma once
-// One prepared computation for fixed shapes. Immutable, so any number of Sessions may run it at once; what it needs of
-// memory is given in Bindings. run() never allocates and never synchronises.
+// One prepared computation for fixed shapes, of which the CPU's also computes a signal stretch by stretch. Immutable,
+// so any number of Sessions may run it at once; what it needs of memory is given in Bindings. run() never allocates and
+// never synchronises.
 
 #include <cstddef>
 #include <cstdint>
@@ -11,11 +12,21 @@
 
 namespace strand {
 
+// The stretch of time that is being computed: the signal's times of the first sample in the inputs and in the outputs.
+// A stretch holds all of the signal that its outputs need; where they need more, the signal itself ends, and the kernel
+// pads as it does offline.
+struct Window {
+  int64_t input = 0;
+  int64_t output = 0;
+};
+
 // Tensors begin at addresses that are multiples of 16 bytes.
 struct Bindings {
   std::span<const TensorView> inputs;  // not present(): an optional input that is absent
   std::span<const TensorView> outputs;
   std::byte* workspace = nullptr;  // workspace_bytes() of them, aligned to Buffer::kAlignment
+  std::byte* state = nullptr;      // state_bytes() of them, zeros where a signal begins; null: the whole signal at once
+  Window window;
 };
 
 class Kernel {
@@ -26,7 +37,10 @@ class Kernel {
   Kernel& operator=(const Kernel&) = delete;
 
   virtual int64_t workspace_bytes() const { return 0; }
-  // On CUDA: enqueues on context.stream(). Outputs never overlap inputs.
+  // What is carried from one stretch of a signal to the next, by layers whose TimeMap is stateful; relocatable bytes.
+  virtual int64_t state_bytes() const { return 0; }
+  // On CUDA: enqueues on context.stream(). On the CPU: the length of time is that of the bound views, at most what the
+  // kernel was prepared for; all other sizes are those it was prepared for. Outputs never overlap inputs.
   virtual void run(const Context& context, const Bindings& bindings) const = 0;
 };
 

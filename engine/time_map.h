@@ -18,9 +18,15 @@ struct TimeMap {
   int64_t first = 0;
   int64_t last = 0;
   Ends ends = Ends::kNone;
-  std::string whole;  // not empty: every output needs the whole input, and this says why
+  std::string whole;      // not empty: every output needs the whole input, and this says why
+  bool stateful = false;  // and all times before, through a state that the kernel carries on
 
   static TimeMap pointwise() { return {}; }
+  static TimeMap recurrent() {
+    TimeMap map;
+    map.stateful = true;
+    return map;
+  }
   static TimeMap all(std::string reason) {
     TimeMap map;
     map.whole = std::move(reason);

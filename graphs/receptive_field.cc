@@ -47,6 +47,7 @@ std::vector<Hop> hops_between(const Graph& graph, std::span<const TensorType> ty
         needed[static_cast<size_t>(from)] = true;
         TimeMap map = node.layer->time_map(static_cast<int>(i), static_cast<int>(o), inputs);
         if (map.is_whole() && whole.empty()) whole = node.path + ": " + map.whole;
+        if (map.stateful && whole.empty()) whole = node.path + ": its state remembers all times before";
         hops.push_back({from, node.outputs[o], std::move(map)});
       }
     }
