@@ -26,7 +26,7 @@ struct Bindings {
   std::span<const TensorView> outputs;
   std::byte* workspace = nullptr;  // workspace_bytes() of them, aligned to Buffer::kAlignment
   std::byte* state = nullptr;      // state_bytes() of them, zeros where a signal begins; null: the whole signal at once
-  Window window;
+  Window window = {};
 };
 
 class Kernel {

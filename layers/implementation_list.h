@@ -2,6 +2,7 @@
 // What most layers' lists of implementations are made of: reasons to decline, the reference for both edge types, and
 // error scales. Functions without state.
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <memory>
@@ -43,9 +44,13 @@ ErrorBound error_bound_of(double factor, Body body) {
   return {factor, function_kernel([body = std::move(body)](const Context&, const Bindings& b) { body(b); })};
 }
 
-// The factor of a float32 sum of that many terms whose scale is the sum of their magnitudes: above what a sequential
-// sum was measured to do (layers/conv1d/README.md, "Error"). Roundings that agree in direction drift past a constant.
-inline double sum_factor(int64_t terms) { return 2 + 2 * std::sqrt(static_cast<double>(terms)); }
+// The factor of a float32 sum of that many terms whose scale is the sum of their magnitudes, summed one after another.
+// Where one early term outweighs all others each further one rounds by up to eps of it: at worst that times the terms;
+// as a random walk of uniform roundings (deviation eps / sqrt(3)) seven standard deviations, about 4 sqrt(terms).
+inline double sum_factor(int64_t terms) {
+  const auto count = static_cast<double>(terms);
+  return std::min(count + 3, 2 + 4 * std::sqrt(count));
+}
 
 // Only moves values or picks among them: the truth to the last bit.
 inline ErrorBound exact() { return {0, nullptr}; }

@@ -1,4 +1,4 @@
-// Every layer against PyTorch: golden/layers.py made the cases. The reference is held to a double's precision, so that
+// Every layer against PyTorch: golden/layers*.py made the cases. The reference is held to a double's precision, so that
 // what all implementations are compared with is itself the truth; the others to their layer's bound.
 
 #include <cmath>
@@ -26,7 +26,7 @@ struct Golden {
   std::unique_ptr<layers::Layer> layer;
   std::vector<Tensor> inputs;
   Parameters parameters;
-  Tensor output;  // float64
+  std::vector<Tensor> outputs;  // float64
 };
 
 Golden golden_case(const json& description, const std::string& name, const TensorMap& file) {
@@ -36,21 +36,24 @@ Golden golden_case(const json& description, const std::string& name, const Tenso
   Golden golden;
   golden.layer = registry.make(description["type"].get<std::string>(), attributes);
   for (int i = 0; i < description["inputs"].get<int>(); ++i) {
-    golden.inputs.push_back(copy_of(file.at(name + ".input." + std::to_string(i)).view()));
+    const auto input = file.find(name + ".input." + std::to_string(i));
+    golden.inputs.push_back(input == file.end() ? Tensor() : copy_of(input->second.view()));
   }
   for (const layers::Parameter& parameter : golden.layer->parameters()) {
     const Tensor& tensor = file.at(name + "." + parameter.name);
     CHECK(tensor.shape() == parameter.shape);
     golden.parameters.emplace(parameter.name, copy_of(tensor.view()));
   }
-  golden.output = copy_of(file.at(name + ".output").view());
+  for (int i = 0; i < description["outputs"].get<int>(); ++i) {
+    golden.outputs.push_back(copy_of(file.at(name + ".output." + std::to_string(i)).view()));
+  }
   return golden;
 }
 
 // Both sides compute in double, each with an error of the layer's form.
-void check_reference(const Truth& reference, const Tensor& golden, const std::string& what) {
-  const auto values = reference.values[0].as<const double>();
-  const auto scales = reference.scales[0].as<const double>();
+void check_reference(const Truth& reference, size_t output, const Tensor& golden, const std::string& what) {
+  const auto values = reference.values[output].as<const double>();
+  const auto scales = reference.scales[output].as<const double>();
   const auto expected = golden.as<const double>();
   int64_t wrong = 0;
   for (size_t i = 0; i < values.size(); ++i) {
@@ -62,10 +65,13 @@ void check_reference(const Truth& reference, const Tensor& golden, const std::st
 
 void check_case(const Golden& golden, const std::string& what) {
   Truth truth = reference_truth(*golden.layer, golden.inputs, golden.parameters);
-  REQUIRE_MESSAGE(truth.values[0].shape() == golden.output.shape(),
-                  what << " gives " << to_string(truth.values[0].shape()));
-  check_reference(truth, golden.output, what);
-  truth.values[0] = copy_of(golden.output.view());
+  REQUIRE(truth.values.size() == golden.outputs.size());
+  for (size_t i = 0; i < golden.outputs.size(); ++i) {
+    REQUIRE_MESSAGE(truth.values[i].shape() == golden.outputs[i].shape(),
+                    what << " gives " << to_string(truth.values[i].shape()));
+    check_reference(truth, i, golden.outputs[i], what);
+    truth.values[i] = copy_of(golden.outputs[i].view());
+  }
   const PreparedLayer prepared(*golden.layer, golden.inputs, golden.parameters, DType::kFloat32, {});
   for (const layers::Implementation& implementation : prepared.implementations()) {
     const std::string& name = implementation.name;
@@ -78,15 +84,21 @@ void check_case(const Golden& golden, const std::string& what) {
 }
 
 TEST_CASE("every layer and option agrees with PyTorch") {
-  Metadata metadata;
-  const TensorMap file =
-      read_safetensors(std::filesystem::path(STRAND_SOURCE_DIR) / "tests/golden/layers.safetensors", &metadata);
-  CHECK(metadata.size() >= 270);
-  for (const auto& [name, description] : metadata) {
-    const std::string what = name + " " + description;
-    CAPTURE(what);
-    check_case(golden_case(json::parse(description), name, file), what);
+  size_t cases = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(STRAND_SOURCE_DIR) / "tests/golden")) {
+    const std::string file_name = entry.path().filename().string();
+    if (!file_name.starts_with("layers") || entry.path().extension() != ".safetensors") continue;
+    Metadata metadata;
+    const TensorMap file = read_safetensors(entry.path(), &metadata);
+    cases += metadata.size();
+    for (const auto& [name, description] : metadata) {
+      const std::string what = file_name + " " + name + " " + description;
+      CAPTURE(what);
+      check_case(golden_case(json::parse(description), name, file), what);
+    }
   }
+  CHECK(cases >= 270);
 }
 
 }  // namespace

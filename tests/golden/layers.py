@@ -1,16 +1,13 @@
 #!/usr/bin/env python3
 """Writes layers.safetensors: every layer and option as PyTorch computes it in float64, from seeded float32 values.
 
-A case has its layer's type and fields as JSON in the file's metadata, and the tensors CASE.input.I, CASE.PARAMETER and
-CASE.output. Run with a Python that has PyTorch (made with 1.13): layers.py
+Run with a Python that has PyTorch (made with 1.13): layers.py
 """
-
-import json
-import pathlib
-import struct
 
 import torch
 import torch.nn.functional as F
+
+import golden
 
 torch.manual_seed(20)
 
@@ -86,42 +83,22 @@ def cases():
 
 
 def run(type, fields, inputs):
-    """The output, and the parameters by name."""
+    """The outputs, and the parameters by name."""
     output = special(type, fields, inputs)
     if output is not None:
-        return output, {}
+        return [output], {}
     module = getattr(torch.nn, type)(**{k: v for k, v in fields.items() if v is not None}).eval()
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():
             tensor.copy_(torch.rand(tensor.shape) + 0.1 if name == "running_var" else torch.randn(tensor.shape))
     parameters = {k: v.clone() for k, v in module.state_dict().items() if v.is_floating_point()}
     with torch.no_grad():
-        return module.double()(*inputs), parameters
+        return [module.double()(*inputs)], parameters
 
 
 def main():
-    metadata, tensors = {}, {}
-    for number, (type, fields, inputs) in enumerate(cases()):
-        name = f"{number:03d}"
-        inputs = [tensor.float().double() for tensor in inputs]
-        output, parameters = run(type, fields, inputs)
-        metadata[name] = json.dumps({"type": type, "fields": fields, "inputs": len(inputs)})
-        tensors[f"{name}.output"] = output
-        for i, tensor in enumerate(inputs):
-            tensors[f"{name}.input.{i}"] = tensor.float()
-        for parameter, tensor in parameters.items():
-            tensors[f"{name}.{parameter}"] = tensor.float()
-    header, data = {"__metadata__": metadata}, b""
-    for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
-        raw = tensor.contiguous().numpy().tobytes()
-        header[name] = {"dtype": "F64" if tensor.dtype == torch.float64 else "F32", "shape": list(tensor.shape),
-                        "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path = pathlib.Path(__file__).with_name("layers.safetensors")
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-    print(f"{len(metadata)} cases, {path.stat().st_size} bytes")
+    rounded = ((type, fields, [x.float().double() for x in inputs]) for type, fields, inputs in cases())
+    golden.write("layers.safetensors", ((*case, *run(*case)) for case in rounded))
 
 
 if __name__ == "__main__":
