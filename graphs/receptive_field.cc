@@ -62,9 +62,7 @@ std::optional<Interval> needed_at(int64_t t, std::span<const Hop> hops, int inpu
   for (const Hop& hop : hops) {
     const std::optional<Interval>& to = needs[static_cast<size_t>(hop.to)];
     if (!to) continue;
-    const TimeMap& map = hop.map;
-    const Interval need = {floor_div(checked_add(checked_mul(map.numerator, to->first), map.first), map.denominator),
-                           floor_div(checked_add(checked_mul(map.numerator, to->last), map.last), map.denominator)};
+    const Interval need = {hop.map.first_needed(to->first), hop.map.last_needed(to->last)};
     std::optional<Interval>& from = needs[static_cast<size_t>(hop.from)];
     from = from ? Interval{std::min(from->first, need.first), std::max(from->last, need.last)} : need;
   }

@@ -77,9 +77,15 @@ int64_t output_length(const Conv1dProblem& problem) {
                                          text(result) + ", expected at least 1");
 }
 
-Conv1dProblem normalised(Conv1dProblem problem, int64_t out_length) {
+Conv1dProblem normalised(Conv1dProblem problem, int64_t out_length, int64_t largest) {
   if (problem.kernel_size == 1) problem.dilation = 1;
-  if (out_length == 1) problem.stride = 1;
+  if (out_length == 1 && problem.stride > largest) problem.stride = 1;
+  return problem;
+}
+
+Conv1dProblem stretch_of(Conv1dProblem problem, const Bindings& bindings) {
+  problem.length = bindings.inputs[0].shape()[2];
+  problem.pad_left += bindings.window.input - bindings.window.output * problem.stride;
   return problem;
 }
 
@@ -183,6 +189,11 @@ TimeMap Conv1d::time_map(int /*input*/, int /*output*/, std::span<const TensorTy
   map.numerator = conv.stride;
   map.first = -conv.pad_left;
   map.last = checked_sub(reach(conv), conv.pad_left);
+  map.length = checked_sub(checked_add(checked_add(conv.pad_left, conv.pad_right), conv.stride - 1), reach(conv));
+  if (padding_ == Padding::kSameTf) {
+    map.period = conv.stride;
+    map.remainder = conv.length % conv.stride;
+  }
   map.ends = ends_of(conv);
   return map;
 }
@@ -192,7 +203,9 @@ int64_t Conv1d::multiply_adds(std::span<const TensorType> /*inputs*/, std::span<
 }
 
 std::vector<Implementation> Conv1d::implementations(const PrepareArgs& args) const {
-  const Conv1dProblem conv = normalised(problem(args.inputs[0]), args.outputs[0].shape[2]);
+  // A stretch of a stream may have more outputs than the length that this is prepared for.
+  constexpr int64_t kLargestStride = int64_t{1} << 31;
+  const Conv1dProblem conv = normalised(problem(args.inputs[0]), args.outputs[0].shape[2], kLargestStride);
   std::vector<Implementation> list;
   conv1d_cuda(*this, args, list);
   list.push_back(conv1d_eigen(conv, args));

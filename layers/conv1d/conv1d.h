@@ -41,9 +41,12 @@ struct Conv1dProblem {
 // all seven numbers where that is below 1, Error(kLimit) where a step does not fit 64 bits.
 int64_t output_length(const Conv1dProblem& problem);
 
-// The same sums with numbers that kernels can do arithmetic on: the dilation of a single tap and the stride of a single
-// output are 1, whatever was written.
-Conv1dProblem normalised(Conv1dProblem problem, int64_t out_length);
+// The same sums with numbers that kernels can do arithmetic on: the dilation of a single tap is 1, and the stride of a
+// single output where it is above `largest`, whatever was written.
+Conv1dProblem normalised(Conv1dProblem problem, int64_t out_length, int64_t largest = 1);
+
+// The problem of one stretch of the signal, with a padding (that may be below 0) from the stretch's own ends.
+Conv1dProblem stretch_of(Conv1dProblem problem, const Bindings& bindings);
 
 // Where position `index` of the padded input (0 is the input's own start) is read from; -1 stands for a zero. Padding
 // reaches past an end by less than the length (reflect) or by no more than it (circular), so one step leads inside.

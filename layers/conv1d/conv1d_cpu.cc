@@ -53,10 +53,18 @@ struct Tiling {
 
 struct Conv {
   Conv1dProblem problem;
-  int64_t out_length = 0;
   Tiling tiling;
   std::shared_ptr<const Buffer> weight;  // by group and block of kRows outputs: [C_in / groups, K, rows]
   std::shared_ptr<const Buffer> bias;    // [C_out], or null
+};
+
+// What one run computes: a stretch of the signal, or all of it.
+struct Stretch {
+  Conv1dProblem problem;
+  int64_t out_length;
+  const Tiling& tiling;
+  const float* weight;
+  const float* bias;
 };
 
 // One segment for each residue of k * dilation modulo the stride.
@@ -237,23 +245,21 @@ void any_strips(int64_t rows, const Operands& in, const float* bias, bool begin,
 
 // All outputs of a group for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap) pairs of
 // the group's weights come before these.
-void all_rows(const Conv& conv, int64_t group, Operands in, int64_t skipped, float* y, int64_t count) {
+void all_rows(const Stretch& conv, int64_t group, Operands in, int64_t skipped, float* y, int64_t count) {
   const Conv1dProblem& p = conv.problem;
-  const auto* bias = conv.bias == nullptr ? nullptr : reinterpret_cast<const float*>(conv.bias->data());
-  const auto* weight = reinterpret_cast<const float*>(conv.weight->data());
   for (int64_t o = 0; o < p.group_out(); o += kRows) {
     const int64_t rows = std::min(kRows, p.group_out() - o);
     const int64_t channel = group * p.group_out() + o;
-    in.weight = weight + channel * p.reduction() + skipped * rows;
+    in.weight = conv.weight + channel * p.reduction() + skipped * rows;
     in.weight_channel_stride = p.kernel_size * rows;
     const bool last = skipped + in.channels * in.taps == p.reduction();
-    any_strips(rows, in, last && bias != nullptr ? bias + channel : nullptr, skipped == 0, y + o * conv.out_length,
-               conv.out_length, count);
+    any_strips(rows, in, last && conv.bias != nullptr ? conv.bias + channel : nullptr, skipped == 0,
+               y + o * conv.out_length, conv.out_length, count);
   }
 }
 
 // Whether a tile may be read where it lies: at unit stride, away from the ends, lanes past its last position included.
-bool reads_direct(const Conv& conv, int64_t first, int64_t count) {
+bool reads_direct(const Stretch& conv, int64_t first, int64_t count) {
   const Conv1dProblem& p = conv.problem;
   if (p.stride != 1 || p.group_out() > kDirectRows || conv.tiling.chunks.size() > 1) return false;
   const int64_t begin = first - p.pad_left;
@@ -261,7 +267,7 @@ bool reads_direct(const Conv& conv, int64_t first, int64_t count) {
 }
 
 // x: [C_in / groups, L] and y: [C_out / groups, L_out] of one batch element and group.
-void compute_tile(const Conv& conv, int64_t group, const float* x, float* y, int64_t first, float* buffer) {
+void compute_tile(const Stretch& conv, int64_t group, const float* x, float* y, int64_t first, float* buffer) {
   const Conv1dProblem& p = conv.problem;
   const Tiling& tiling = conv.tiling;
   const int64_t count = std::min(tiling.positions, conv.out_length - first);
@@ -283,7 +289,10 @@ void compute_tile(const Conv& conv, int64_t group, const float* x, float* y, int
   }
 }
 
-void convolve(const Conv& conv, const Context& context, const Bindings& bindings) {
+void convolve(const Conv& prepared, const Context& context, const Bindings& bindings) {
+  const Stretch conv{stretch_of(prepared.problem, bindings), bindings.outputs[0].shape()[2], prepared.tiling,
+                     reinterpret_cast<const float*>(prepared.weight->data()),
+                     prepared.bias == nullptr ? nullptr : reinterpret_cast<const float*>(prepared.bias->data())};
   const Conv1dProblem& p = conv.problem;
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
   auto* output = bindings.outputs[0].ptr<float>();            // [N, C_out, L_out]
@@ -321,7 +330,7 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     return result;
   }
   result.prepare = [problem, &args]() -> std::unique_ptr<Kernel> {
-    Conv conv{problem, args.outputs[0].shape[2], best_tiling(problem), nullptr, nullptr};
+    Conv conv{problem, best_tiling(problem), nullptr, nullptr};
     const std::span<const float> weight = args.weights.host("weight");
     conv.weight =
         args.weights.pack("weight.cpu.rows6", static_cast<int64_t>(weight.size_bytes()),

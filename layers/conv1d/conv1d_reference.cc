@@ -12,20 +12,18 @@ namespace {
 
 struct Operands {
   Conv1dProblem problem;
-  int64_t out_length = 0;
   std::shared_ptr<const Buffer> weight;  // [C_out, C_in / groups, K]
   std::shared_ptr<const Buffer> bias;    // [C_out], or null
 };
 
 Operands operands(const Conv1dProblem& problem, const PrepareArgs& args) {
-  return {problem, args.outputs[0].shape[2], args.weights.doubles("weight"),
-          problem.has_bias ? args.weights.doubles("bias") : nullptr};
+  return {problem, args.weights.doubles("weight"), problem.has_bias ? args.weights.doubles("bias") : nullptr};
 }
 
 // One output, or with `magnitude` the sum of its terms' magnitudes.
 template <class T>
-double output_at(const Operands& conv, const T* x, int64_t n, int64_t o, int64_t t, bool magnitude) {
-  const Conv1dProblem& p = conv.problem;
+double output_at(const Operands& conv, const Conv1dProblem& p, const T* x, int64_t n, int64_t o, int64_t t,
+                 bool magnitude) {
   const int64_t first_channel = n * p.in_channels + o / p.group_out() * p.group_in();
   const double* weight = reinterpret_cast<const double*>(conv.weight->data()) + o * p.reduction();
   double sum = conv.bias == nullptr ? 0 : reinterpret_cast<const double*>(conv.bias->data())[o];
@@ -46,11 +44,13 @@ template <class T>
 void convolve(const Operands& conv, const Context& context, const Bindings& bindings, bool magnitude) {
   const T* x = bindings.inputs[0].ptr<const T>();  // [N, C_in, L]
   T* y = bindings.outputs[0].ptr<T>();             // [N, C_out, L_out]
-  const int64_t channels = conv.problem.out_channels;
-  context.parallel_for(conv.problem.batch * channels, 1, [&](int64_t begin, int64_t end) {
+  const Conv1dProblem p = stretch_of(conv.problem, bindings);
+  const int64_t channels = p.out_channels;
+  const int64_t length = bindings.outputs[0].shape()[2];
+  context.parallel_for(p.batch * channels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      for (int64_t t = 0; t < conv.out_length; ++t) {
-        y[row * conv.out_length + t] = static_cast<T>(output_at(conv, x, row / channels, row % channels, t, magnitude));
+      for (int64_t t = 0; t < length; ++t) {
+        y[row * length + t] = static_cast<T>(output_at(conv, p, x, row / channels, row % channels, t, magnitude));
       }
     }
   });

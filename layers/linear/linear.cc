@@ -25,7 +25,8 @@ struct Reference {
     auto* y = bindings.outputs[0].ptr<T>();
     const auto* w = reinterpret_cast<const double*>(weight->data());
     const auto* b = bias != nullptr ? reinterpret_cast<const double*>(bias->data()) : nullptr;
-    for (int64_t row = 0; row < problem.rows; ++row) {
+    const int64_t rows = bindings.outputs[0].elements() / problem.out_features;
+    for (int64_t row = 0; row < rows; ++row) {
       for (int64_t o = 0; o < problem.out_features; ++o) {
         double sum = b != nullptr ? term(b[o]) : 0.0;
         for (int64_t i = 0; i < problem.in_features; ++i) {

@@ -76,22 +76,23 @@ class LinearKernel final : public Kernel {
   void run(const Context& context, const Bindings& bindings) const override {
     const auto* x = bindings.inputs[0].ptr<const float>();
     auto* y = bindings.outputs[0].ptr<float>();
-    const int64_t blocks = ceil_div(problem_.rows, kRows);
+    const int64_t rows = bindings.outputs[0].elements() / problem_.out_features;
+    const int64_t blocks = ceil_div(rows, kRows);
     const int64_t panels = ceil_div(problem_.out_features, kPanel);
     // A thread should have some 100,000 multiply-adds to do.
     const int64_t grain = 100'000 / (problem_.in_features * kPanel * kRows) + 1;
     context.parallel_for(blocks * panels, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t item = begin; item < end; ++item) run_block(item / blocks, item % blocks * kRows, x, y);
+      for (int64_t item = begin; item < end; ++item) run_block(item / blocks, item % blocks * kRows, rows, x, y);
     });
   }
 
  private:
-  void run_block(int64_t panel, int64_t row, const float* x, float* y) const {
+  void run_block(int64_t panel, int64_t row, int64_t all_rows, const float* x, float* y) const {
     const int64_t first = panel * kPanel;
     const int64_t outs = std::min<int64_t>(kPanel, problem_.out_features - first);
     Panel bias{};
     if (bias_ != nullptr) std::copy_n(reinterpret_cast<const float*>(bias_->data()) + first, outs, bias.data());
-    const int64_t rows = std::min<int64_t>(kRows, problem_.rows - row);
+    const int64_t rows = std::min<int64_t>(kRows, all_rows - row);
     const auto* weights = reinterpret_cast<const float*>(panels_->data()) + first * problem_.in_features;
     kMultiply[static_cast<size_t>(rows - 1)](weights, x + row * problem_.in_features, problem_.in_features, bias,
                                              y + row * problem_.out_features + first, problem_.out_features, outs);
