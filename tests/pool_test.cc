@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "tests/make_layer.h"
+#include "tests/run_pieces.h"
 
 namespace strand::testing {
 namespace {
@@ -104,6 +105,18 @@ TEST_CASE("pooled shapes follow PyTorch's rules") {
   CHECK(output_shape(*make("AvgPool1d", {2, 3, 1, 1, true}), {1, 1, 5}) == Shape{1, 1, 2});
   CHECK(output_shape(*make("MaxPool1d", {3, 2, 0, 1, true}), {1, 1, 2}) == Shape{1, 1, 1});
   CHECK(output_shape(*make_layer("AdaptiveAvgPool1d", {{"output_size", 7}}), {2, 4, 3}) == Shape{2, 4, 7});
+}
+
+TEST_CASE("pooling piece by piece") {
+  std::vector<Tensor> inputs;
+  inputs.push_back(random_tensor({2, 3, 331}));
+  for (const Row& row : kRows) {
+    for (const char* type : {"MaxPool1d", "AvgPool1d"}) {
+      const std::string what = std::string(type) + " " + std::to_string(row.kernel_size);
+      check_pieces(*make(type, row), inputs, {}, what);
+      check_pieces(*make(type, row, false), inputs, {}, what);
+    }
+  }
 }
 
 TEST_CASE("pooling's times") {

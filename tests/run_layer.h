@@ -128,9 +128,10 @@ class GuardedBuffer {
   Buffer buffer_;
 };
 
-// Runs a kernel on host tensors of the types that it was prepared for.
+// Runs a kernel on host tensors of the types that it was prepared for, or on a stretch of their time.
 inline std::vector<Tensor> run_kernel(const Kernel& kernel, std::span<const Tensor> inputs,
-                                      std::span<const TensorType> outputs, Device device, int threads = 1) {
+                                      std::span<const TensorType> outputs, Device device, int threads = 1,
+                                      Window window = {}, std::byte* state = nullptr) {
   std::vector<GuardedBuffer> buffers;
   std::vector<TensorView> views;
   for (const Tensor& input : inputs) {
@@ -150,7 +151,7 @@ inline std::vector<Tensor> run_kernel(const Kernel& kernel, std::span<const Tens
   buffers.emplace_back(device, kernel.workspace_bytes());
   const std::span<const TensorView> all = views;
   const Context context(device, threads);
-  kernel.run(context, {all.first(inputs.size()), all.subspan(inputs.size()), buffers.back().data()});
+  kernel.run(context, {all.first(inputs.size()), all.subspan(inputs.size()), buffers.back().data(), state, window});
   context.synchronize();
 
   std::vector<Tensor> results;

@@ -1,6 +1,7 @@
 #include <limits>
 
 #include "tests/make_layer.h"
+#include "tests/run_pieces.h"
 
 namespace strand::testing {
 namespace {
@@ -44,11 +45,12 @@ TEST_CASE("Slice clamps as PyTorch does") {
   refusal(ErrorCategory::kShape, [] { output_shape(*slice(2, 0, Null{}), {2, 5}); });
   refusal(ErrorCategory::kSchema, [] { slice(1, 0, Null{}, 0); });
   refusal(ErrorCategory::kSchema, [] { slice(1, 0, Null{}, -1); });
-  const TimeMap map = time_map_of(*slice(2, -7, Null{}, 2), {signal({1, 2, 20})});
+  const TimeMap map = time_map_of(*slice(2, 13, Null{}, 2), {signal({1, 2, 20})});
   CHECK(map.numerator == 2);
   CHECK(map.first == 13);
   CHECK(map.last == 13);
   CHECK(time_map_of(*slice(1, 1, Null{}), {signal({1, 2, 20})}).first == 0);
+  CHECK(time_map_of(*slice(2, -7, Null{}), {signal({1, 2, 20})}).is_whole());
 }
 
 TEST_CASE("Pad in every mode") {
@@ -72,7 +74,7 @@ TEST_CASE("Pad's times and errors") {
   CHECK(time_map_of(*pad({3, 1}, "replicate"), {x}).ends == Ends::kReplicate);
   CHECK(time_map_of(*pad({3, 1}, "circular"), {x}).ends == Ends::kCircular);
   CHECK(time_map_of(*pad({3, 1}, "constant"), {x}).ends == Ends::kZeros);
-  CHECK(time_map_of(*pad({3, 1}, "constant", 2), {x}).is_whole());
+  CHECK(time_map_of(*pad({3, 1}, "constant", 2), {x}).ends == Ends::kNone);
   CHECK(refusal(ErrorCategory::kShape, [] {
           output_shape(*pad({4, 0}, "reflect"), {2, 4});
         }) == "padding [4, 0] in this mode needs a last axis of at least 5, input is [2, 4]");
@@ -104,6 +106,19 @@ TEST_CASE("Transpose takes time along") {
   CHECK(infer_one(*layer, {{DType::kFloat32, {2, 3, 5}, 0}}).time_axis == 0);
   CHECK_FALSE(time_map_of(*layer, {signal({2, 3, 5})}).is_whole());
   refusal(ErrorCategory::kShape, [&] { output_shape(*layer, {5}); });
+}
+
+TEST_CASE("moved elements are the same piece by piece") {
+  std::vector<Tensor> inputs;
+  inputs.push_back(random_tensor({2, 3, 101}));
+  for (const char* mode : {"constant", "reflect", "replicate", "circular"}) {
+    check_pieces(*pad({13, 6}, mode, 1.5), inputs, {}, std::string("Pad ") + mode);
+    check_pieces(*pad({0, 2}, mode), inputs, {}, std::string("Pad ") + mode);
+  }
+  check_pieces(*slice(2, 7, int64_t{-5}, 3), inputs, {}, "Slice of time");
+  check_pieces(*slice(2, 7, Null{}), inputs, {}, "Slice of time");
+  check_pieces(*slice(1, 0, Null{}, 2), inputs, {}, "Slice of channels");
+  check_pieces(*make_layer("Transpose", {{"dim0", 1}, {"dim1", 2}}), inputs, {}, "Transpose");
 }
 
 TEST_CASE("Flatten and Reshape are views") {

@@ -26,22 +26,23 @@ int64_t output_length(const PoolOptions& options, int64_t length) {
 }
 
 struct Reference {
-  PoolProblem problem;
+  PoolProblem whole;
   bool magnitudes = false;  // averages |x|, for the error bound
 
   template <class T>
   void operator()(const Bindings& bindings) const {
+    const PoolProblem problem = stretch_of(whole, bindings);
     const auto* x = bindings.inputs[0].ptr<const T>();
     auto* y = bindings.outputs[0].ptr<T>();
     for (int64_t row = 0; row < problem.rows; ++row) {
       for (int64_t t = 0; t < problem.output_length; ++t) {
-        y[row * problem.output_length + t] = static_cast<T>(value(x + row * problem.length, t));
+        y[row * problem.output_length + t] = static_cast<T>(value(problem, x + row * problem.length, t));
       }
     }
   }
 
   template <class T>
-  double value(const T* x, int64_t t) const {
+  double value(const PoolProblem& problem, const T* x, int64_t t) const {
     const PoolWindow window = pool_window(problem, t);
     double max = -std::numeric_limits<double>::infinity();
     double sum = 0;
@@ -58,6 +59,17 @@ struct Reference {
 bool over_time(const TensorType& input) { return input.time_axis == input.shape.rank() - 1; }
 
 }  // namespace
+
+PoolProblem stretch_of(PoolProblem problem, const Bindings& bindings) {
+  const TensorType& input = bindings.inputs[0].type;
+  const int last = input.shape.rank() - 1;
+  problem.rows = input.shape.elements(0, last);
+  if (!over_time(input)) return problem;
+  problem.length = input.shape[last];
+  problem.output_length = bindings.outputs[0].shape()[last];
+  problem.first += bindings.window.output * problem.options.stride - bindings.window.input;
+  return problem;
+}
 
 PoolProblem Pool::problem(const Shape& shape) const {
   const int last = shape.rank() - 1;

@@ -23,12 +23,13 @@ struct PoolOptions {
   int64_t output_size = 1;  // adaptive
 };
 
-// A layer and a shape. x is [rows, length], y is [rows, output_length].
+// A layer and a shape, or a stretch of its time. x is [rows, length], y is [rows, output_length].
 struct PoolProblem {
   PoolOptions options;
   int64_t rows = 0;
   int64_t length = 0;
   int64_t output_length = 0;
+  int64_t first = -options.padding;  // where the first window begins in x
 };
 
 // The elements of x that an output takes: first, first + dilation, ..., count of them, and what an average divides by.
@@ -48,7 +49,7 @@ STRAND_HD inline PoolWindow pool_window(const PoolProblem& problem, int64_t t) {
     const int64_t end = (t + 1) * whole + ((t + 1) * rest + options.output_size - 1) / options.output_size;
     return {first, end - first, end - first};
   }
-  const int64_t start = t * options.stride - options.padding;
+  const int64_t start = t * options.stride + problem.first;
   const int64_t dilation = options.dilation;
   const int64_t skipped = start < 0 ? (-start + dilation - 1) / dilation : 0;
   const int64_t fitting = start < problem.length ? (problem.length - 1 - start) / dilation + 1 : 0;
@@ -76,6 +77,8 @@ class Pool final : public Layer {
   PoolOptions options_;
 };
 
+// The part of the problem that the bindings' window shows.
+PoolProblem stretch_of(PoolProblem problem, const Bindings& bindings);
 std::unique_ptr<Kernel> pool_cpu(const PoolProblem& problem);
 void pool_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
 

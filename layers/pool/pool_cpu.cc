@@ -85,13 +85,13 @@ void pool_row(const PoolProblem& problem, const float* x, float* y, int64_t begi
   const PoolOptions& options = problem.options;
   if (options.kind == PoolKind::kAdaptiveAverage) return pool_each(problem, x, y, begin, end);
   const int64_t extent = options.dilation * (options.kernel_size - 1) + 1;
-  const int64_t whole_end = floor_div(problem.length - extent + options.padding, options.stride) + 1;
-  const int64_t first = std::clamp(ceil_div(options.padding, options.stride), begin, end);
+  const int64_t whole_end = floor_div(problem.length - extent - problem.first, options.stride) + 1;
+  const int64_t first = std::clamp(ceil_div(-problem.first, options.stride), begin, end);
   const int64_t last = std::clamp(whole_end, first, end);
   pool_each(problem, x, y, begin, first);
   for (int64_t t = first; t < last; t += kChunk) {
     const int64_t count = std::min(kChunk, last - t);
-    const float* window = x + t * options.stride - options.padding;
+    const float* window = x + t * options.stride + problem.first;
     (options.kind == PoolKind::kMax ? max_chunk : average_chunk)(options, window, y + t, count);
   }
   pool_each(problem, x, y, last, end);
@@ -99,10 +99,11 @@ void pool_row(const PoolProblem& problem, const float* x, float* y, int64_t begi
 
 }  // namespace
 
-std::unique_ptr<Kernel> pool_cpu(const PoolProblem& problem) {
-  return function_kernel([problem](const Context& context, const Bindings& bindings) {
+std::unique_ptr<Kernel> pool_cpu(const PoolProblem& whole) {
+  return function_kernel([whole](const Context& context, const Bindings& bindings) {
     const auto* x = bindings.inputs[0].ptr<const float>();
     auto* y = bindings.outputs[0].ptr<float>();
+    const PoolProblem problem = stretch_of(whole, bindings);
     const bool adaptive = problem.options.kind == PoolKind::kAdaptiveAverage;
     const int64_t taps = adaptive ? problem.length / problem.output_length : problem.options.kernel_size;
     context.parallel_for(

@@ -9,10 +9,11 @@ namespace strand::layers {
 namespace {
 
 struct Reference {
-  PadProblem problem;
+  PadProblem whole;
 
   template <class T>
   void operator()(const Bindings& bindings) const {
+    const PadProblem problem = stretch_of(whole, bindings);
     const auto* x = bindings.inputs[0].ptr<const T>();
     auto* y = bindings.outputs[0].ptr<T>();
     const int64_t length = problem.output_length();
@@ -40,6 +41,17 @@ int64_t least_length(PadMode mode, int64_t padding) {
 
 }  // namespace
 
+PadProblem stretch_of(PadProblem problem, const Bindings& bindings) {
+  const TensorType& input = bindings.inputs[0].type;
+  const int last = input.shape.rank() - 1;
+  problem.rows = input.shape.elements(0, last);
+  if (input.time_axis != last) return problem;
+  problem.length = input.shape[last];
+  problem.left += bindings.window.input - bindings.window.output;
+  problem.right = bindings.outputs[0].shape()[last] - problem.length - problem.left;
+  return problem;
+}
+
 PadProblem Pad::problem(const Shape& shape) const {
   const int last = shape.rank() - 1;
   const int64_t least = least_length(mode_, std::max(left_, right_));
@@ -64,8 +76,7 @@ TimeMap Pad::time_map(int, int, std::span<const TensorType> inputs) const {
   map.first = map.last = -left_;
   switch (mode_) {
     case PadMode::kConstant:
-      if (value_ != 0) return TimeMap::all("Pad with a value other than 0 along the time axis");
-      map.ends = Ends::kZeros;
+      map.ends = value_ == 0 ? Ends::kZeros : Ends::kNone;  // the kernel knows the value
       break;
     case PadMode::kReflect:
       map.ends = Ends::kReflect;

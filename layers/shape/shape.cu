@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(cuda::kThreads)
 }
 
 void run_slice(const Context& context, const SliceProblem& problem, const float* x, float* y) {
-  const auto& [split, start, step, count] = problem;
+  const auto& [split, start, step, count, dim] = problem;
   if (step == 1) {
     cuda::launch_copy_rows(context, "Slice", x + start * split.inner, split.size * split.inner, y, count * split.inner,
                            count * split.inner, split.outer);

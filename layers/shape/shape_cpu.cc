@@ -67,40 +67,44 @@ void transpose_strip(const TransposeProblem& p, const float* x, float* y, int64_
 
 }  // namespace
 
-std::unique_ptr<Kernel> slice_cpu(const SliceProblem& problem) {
-  return function_kernel([problem](const Context& context, const Bindings& bindings) {
+std::unique_ptr<Kernel> slice_cpu(const SliceProblem& whole) {
+  return function_kernel([whole](const Context& context, const Bindings& bindings) {
+    const SliceProblem problem = stretch_of(whole, bindings);
     const bool gathers = problem.step > 1 && problem.split.inner == 1;
     (gathers ? slice_steps : slice_rows)(context, problem, bindings.inputs[0].ptr<const float>(),
                                          bindings.outputs[0].ptr<float>());
   });
 }
 
-std::unique_ptr<Kernel> pad_cpu(const PadProblem& problem) {
-  return function_kernel([problem](const Context& context, const Bindings& bindings) {
+std::unique_ptr<Kernel> pad_cpu(const PadProblem& whole) {
+  return function_kernel([whole](const Context& context, const Bindings& bindings) {
+    const PadProblem problem = stretch_of(whole, bindings);
     const int64_t length = problem.output_length();
+    const int64_t first = std::clamp<int64_t>(0, -problem.left, problem.length + problem.right);
+    const int64_t last = std::clamp(problem.length, first, problem.length + problem.right);
     context.parallel_for(problem.rows, kGrain / (length + 1) + 1, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const float* x = bindings.inputs[0].ptr<const float>() + row * problem.length;
         float* y = bindings.outputs[0].ptr<float>() + row * length + problem.left;
-        const auto fill = [&](int64_t first, int64_t last) {
-          for (int64_t at = first; at < last; ++at) {
+        const auto fill = [&](int64_t begin_at, int64_t end_at) {
+          for (int64_t at = begin_at; at < end_at; ++at) {
             const int64_t index = pad_index(problem, at);
             y[at] = index < 0 ? static_cast<float>(problem.value) : x[index];
           }
         };
-        fill(-problem.left, 0);
-        copy(x, y, problem.length);
-        fill(problem.length, problem.length + problem.right);
+        fill(-problem.left, first);
+        copy(x + first, y + first, last - first);
+        fill(last, problem.length + problem.right);
       }
     });
   });
 }
 
-std::unique_ptr<Kernel> transpose_cpu(const TransposeProblem& problem) {
-  return function_kernel([problem](const Context& context, const Bindings& bindings) {
+std::unique_ptr<Kernel> transpose_cpu(const Transpose& layer) {
+  return function_kernel([layer](const Context& context, const Bindings& bindings) {
     const auto* x = bindings.inputs[0].ptr<const float>();
     auto* y = bindings.outputs[0].ptr<float>();
-    const TransposeProblem& p = problem;
+    const TransposeProblem p = layer.problem(bindings.inputs[0].shape());
     if (p.elements() == 0) return;
     // An item is a strip of kSide columns of one matrix.
     const int64_t strips = (p.columns + kSide - 1) / kSide;

@@ -12,13 +12,17 @@
 
 namespace strand::layers {
 
+// Kernels take the length of time from what is bound: each problem has a stretch_of() it.
+
 // x as [outer, size, inner]: y[o, t, i] = x[o, start + t * step, i], t in [0, count).
 struct SliceProblem {
   AxisSplit split;
   int64_t start = 0;
   int64_t step = 1;
   int64_t count = 0;
+  int dim = 0;
 };
+SliceProblem stretch_of(SliceProblem problem, const Bindings& bindings);
 
 class Slice final : public Layer {
  public:
@@ -42,7 +46,7 @@ class Slice final : public Layer {
 
 enum class PadMode : uint8_t { kConstant, kReflect, kReplicate, kCircular };
 
-// x is [rows, length], y is [rows, left + length + right].
+// x is [rows, length], y is [rows, left + length + right]. Where a stretch of either ends sooner, that side is below 0.
 struct PadProblem {
   int64_t rows = 0;
   int64_t length = 0;
@@ -53,6 +57,7 @@ struct PadProblem {
 
   STRAND_HD int64_t output_length() const { return left + length + right; }
 };
+PadProblem stretch_of(PadProblem problem, const Bindings& bindings);
 
 class Pad final : public Layer {
  public:
@@ -133,7 +138,7 @@ class Reshape final : public View {
 
 std::unique_ptr<Kernel> slice_cpu(const SliceProblem& problem);
 std::unique_ptr<Kernel> pad_cpu(const PadProblem& problem);
-std::unique_ptr<Kernel> transpose_cpu(const TransposeProblem& problem);
+std::unique_ptr<Kernel> transpose_cpu(const Transpose& layer);
 void shape_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
 
 }  // namespace strand::layers

@@ -10,11 +10,11 @@ namespace strand::layers {
 namespace {
 
 struct Reference {
-  SliceProblem problem;
+  SliceProblem whole;
 
   template <class T>
   void operator()(const Bindings& bindings) const {
-    const auto& [split, start, step, count] = problem;
+    const auto& [split, start, step, count, dim] = stretch_of(whole, bindings);
     const auto* x = bindings.inputs[0].ptr<const T>();
     auto* y = bindings.outputs[0].ptr<T>();
     for (int64_t i = 0; i < split.outer * count * split.inner; ++i) {
@@ -33,16 +33,25 @@ int64_t clamp_bound(int64_t bound, int64_t size) {
 
 }  // namespace
 
+SliceProblem stretch_of(SliceProblem problem, const Bindings& bindings) {
+  const TensorType& input = bindings.inputs[0].type;
+  problem.split = split_at(input.shape, problem.dim);
+  problem.count = bindings.outputs[0].shape()[problem.dim];
+  if (input.time_axis == problem.dim) problem.start += bindings.window.output * problem.step - bindings.window.input;
+  return problem;
+}
+
 SliceProblem Slice::problem(const Shape& shape) const {
   SliceProblem problem;
   problem.split = split_at(shape, dim_);
+  problem.dim = checked_axis(shape, dim_);
   problem.step = step_;
   const int64_t size = problem.split.size;
   problem.start = clamp_bound(start_, size);
   const int64_t end = clamp_bound(end_.value_or(size), size);
   problem.count = end > problem.start ? (end - problem.start - 1) / step_ + 1 : 0;
   if (problem.count == 0 && size > 0) {
-    throw Error(ErrorCategory::kShape, "nothing is left of axis " + std::to_string(checked_axis(shape, dim_)) + " of " +
+    throw Error(ErrorCategory::kShape, "nothing is left of axis " + std::to_string(problem.dim) + " of " +
                                            to_string(shape) + ": elements " + std::to_string(problem.start) + " to " +
                                            std::to_string(end));
   }
@@ -59,6 +68,7 @@ TimeMap Slice::time_map(int, int, std::span<const TensorType> inputs) const {
   const Shape& shape = inputs[0].shape;
   TimeMap map;
   if (checked_axis(shape, dim_) != inputs[0].time_axis) return map;
+  if (start_ < 0) return TimeMap::all("Slice's start counts from the end of time");
   map.numerator = step_;
   map.first = map.last = problem(shape).start;
   return map;

@@ -8,11 +8,11 @@ namespace strand::layers {
 namespace {
 
 struct Reference {
-  TransposeProblem problem;
+  Transpose layer;
 
   template <class T>
   void operator()(const Bindings& bindings) const {
-    const auto& [outer, rows, middle, columns, inner] = problem;
+    const auto [outer, rows, middle, columns, inner] = layer.problem(bindings.inputs[0].shape());
     const auto* x = bindings.inputs[0].ptr<const T>();
     auto* y = bindings.outputs[0].ptr<T>();
     for (int64_t o = 0; o < outer; ++o) {
@@ -53,9 +53,8 @@ std::vector<TensorType> Transpose::infer(std::span<const TensorType> inputs) con
 std::vector<Implementation> Transpose::implementations(const PrepareArgs& args) const {
   std::vector<Implementation> list;
   shape_cuda(*this, args, list);
-  const TransposeProblem problem = this->problem(args.inputs[0].shape);
-  list.push_back(float32_implementation(args, "cpu.native", [problem] { return transpose_cpu(problem); }));
-  list.push_back(reference_implementation(args, [problem] { return Reference{problem}; }));
+  list.push_back(float32_implementation(args, "cpu.native", [this] { return transpose_cpu(*this); }));
+  list.push_back(reference_implementation(args, [this] { return Reference{*this}; }));
   return list;
 }
 

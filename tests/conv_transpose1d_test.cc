@@ -1,0 +1,153 @@
+#include <limits>
+
+#include "tests/make_layer.h"
+#include "tests/run_pieces.h"
+
+namespace strand::testing {
+namespace {
+
+using layers::AttributeValue;
+
+struct Case {
+  int64_t batch, in_channels, out_channels, length, kernel_size, stride;
+  int64_t pad_left = 0, pad_right = 0, output_padding = 0, dilation = 1, groups = 1;
+  bool bias = true;
+};
+
+std::string to_string(const Case& c) {
+  std::string text = "ConvTranspose1d";
+  for (const int64_t value : {c.batch, c.in_channels, c.out_channels, c.length, c.kernel_size, c.stride, c.pad_left,
+                              c.pad_right, c.output_padding, c.dilation, c.groups}) {
+    text += " " + std::to_string(value);
+  }
+  return text;
+}
+
+std::unique_ptr<layers::Layer> make(const Case& c) {
+  return make_layer("ConvTranspose1d", {{"in_channels", c.in_channels},
+                                        {"out_channels", c.out_channels},
+                                        {"kernel_size", c.kernel_size},
+                                        {"stride", c.stride},
+                                        {"padding", std::vector<int64_t>{c.pad_left, c.pad_right}},
+                                        {"output_padding", c.output_padding},
+                                        {"groups", c.groups},
+                                        {"bias", c.bias},
+                                        {"dilation", c.dilation}});
+}
+
+// Channels at the edges of tiles and row blocks, each with another geometry: strides above, at and below the kernel's
+// reach, dilations with and without a common divisor with the stride.
+std::vector<Case> cases() {
+  struct Geometry {
+    int64_t kernel_size, stride, padding, output_padding, dilation;
+  };
+  constexpr Geometry kGeometries[] = {{16, 8, 4, 0, 1}, {4, 2, 1, 0, 1}, {3, 1, 1, 0, 1}, {5, 3, 0, 2, 1},
+                                      {3, 7, 0, 3, 1},  {3, 2, 2, 1, 3}, {4, 6, 5, 3, 4}, {1, 1, 0, 0, 1},
+                                      {7, 5, 3, 4, 10}, {2, 4, 1, 0, 2}, {1, 3, 0, 1, 5}};
+  constexpr int64_t kChannels[] = {1, 2, 3, 5, 6, 7, 8, 13, 31, 32, 33, 64, 70};
+  std::vector<Case> cases;
+  for (const int64_t in : {1, 3, 17, 33}) {
+    for (const int64_t out : kChannels) {
+      const auto index = static_cast<int64_t>(cases.size());
+      const Geometry& g = kGeometries[index % 11];
+      const int64_t length = index % 7 == 0 ? 1 + index % 3 : 20 + index * 37 % 150;
+      const Case c{1 + index % 3, in,        out,       length,           g.kernel_size,
+                   g.stride,      g.padding, g.padding, g.output_padding, g.dilation};
+      cases.push_back(c);
+      cases.back().bias = index % 2 == 0;
+    }
+  }
+  for (const int64_t groups : {2, 5, 10}) {
+    cases.push_back({2, 10, 20, 61, 12, 2, 5, 5, 0, 1, groups});
+    cases.push_back({1, 20, 10, 1000, 4, 3, 2, 0, 1, 2, groups, false});
+  }
+  cases.push_back({0, 2, 3, 10, 4, 2});                    // nothing
+  cases.push_back({1, 600, 3, 700, 3, 2});                 // blocks of positions
+  cases.push_back({1, 2, 3, 70000, 4, 2, 1, 1});           // more outputs than grid.y takes
+  cases.push_back({2, 2, 9, 5, 3, 1, 0, 0, 0, 40});        // taps farther apart than the signal is long
+  cases.push_back({1, 1, 1, 3, 2, 100000, 17, 99990, 5});  // long gaps
+  return cases;
+}
+
+TEST_CASE("ConvTranspose1d over channels and geometries") {
+  for (const Case& c : cases()) {
+    check_layer(*make(c), Shape{c.batch, c.in_channels, c.length}, to_string(c));
+  }
+}
+
+TEST_CASE("ConvTranspose1d piece by piece") {
+  for (const Case& c : cases()) {
+    if (c.batch == 0 || c.length > 1000 || c.stride > 100) continue;
+    const auto layer = make(c);
+    std::vector<Tensor> inputs;
+    inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
+    check_pieces(*layer, inputs, random_parameters(*layer), to_string(c));
+  }
+}
+
+TEST_CASE("ConvTranspose1d multiplies no zeros around the signal with an infinite weight") {
+  for (const int64_t out : {1, 7, 40}) {
+    const Case c{1, 2, out, 30, 6, 2, 1, 2};
+    const auto layer = make(c);
+    std::vector<Tensor> inputs;
+    inputs.push_back(random_tensor({1, 2, 30}));
+    Parameters parameters = random_parameters(*layer);
+    parameters.at("weight").as<float>()[0] = std::numeric_limits<float>::infinity();
+    parameters.at("weight").as<float>()[5] = -std::numeric_limits<float>::infinity();
+    check_layer(*layer, inputs, parameters, "Inf in the weights");
+    check_pieces(*layer, inputs, parameters, "Inf in the weights");
+    inputs[0].as<float>()[11] = std::numeric_limits<float>::quiet_NaN();
+    inputs[0].as<float>()[45] = std::numeric_limits<float>::infinity();
+    check_layer(*layer, inputs, random_parameters(*layer), "Inf and NaN in the input");
+  }
+}
+
+TEST_CASE("ConvTranspose1d's lengths") {
+  CHECK(output_shape(*make({1, 3, 5, 0, 16, 8, 4, 4}), {2, 3, 10}) == Shape{2, 5, 80});
+  CHECK(output_shape(*make({1, 3, 5, 0, 4, 2, 0, 2}), {2, 3, 10}) == Shape{2, 5, 20});
+  CHECK(output_shape(*make({1, 3, 5, 0, 3, 2, 1, 1, 1}), {2, 3, 10}) == Shape{2, 5, 20});
+  CHECK(output_shape(*make({1, 3, 5, 0, 3, 1, 0, 0, 3, 4}), {2, 3, 10}) == Shape{2, 5, 21});
+  CHECK(infer_one(*make({1, 3, 5, 0, 3, 1}), {signal({2, 3, 10})}).time_axis == 2);
+  const auto layer = make({1, 3, 5, 0, 4, 2});
+  CHECK(layer->multiply_adds(std::vector{signal({2, 3, 10})}, {}) == 2 * 3 * 10 * 5 * 4);
+}
+
+TEST_CASE("ConvTranspose1d's times") {
+  const TensorType x = signal({1, 3, 50});
+  TimeMap map = time_map_of(*make({1, 3, 5, 0, 16, 8, 4, 4}), {x});
+  CHECK(map.numerator == 1);
+  CHECK(map.denominator == 8);
+  CHECK(map.first == 4 - 15 + 7);
+  CHECK(map.last == 4);
+  CHECK(map.ends == Ends::kZeros);
+  map = time_map_of(*make({1, 3, 5, 0, 2, 5}), {x});  // phases without a tap
+  CHECK(map.first == 0);
+  CHECK(map.last == 0);
+  CHECK(time_map_of(*make({1, 3, 5, 0, 2, 5}), {{DType::kFloat32, {1, 3, 50}, 0}}).is_whole());
+}
+
+TEST_CASE("ConvTranspose1d's errors") {
+  CHECK(refusal(ErrorCategory::kShape,
+                [] {
+                  output_shape(*make({1, 3, 5, 0, 4, 2, 9, 11}), {1, 3, 9});
+                }) ==
+        "length 9 with stride 2, padding_left 9, padding_right 11, dilation 1, kernel_size 4 and output_padding 0 "
+        "gives an output length of 0, expected at least 1 of either");
+  CHECK(refusal(ErrorCategory::kShape, [] {
+          output_shape(*make({1, 3, 5, 0, 4, 2}), {1, 4, 9});
+        }) == "input float32 [1, 4, 9] has 4 channels, expected in_channels 3");
+  refusal(ErrorCategory::kShape, [] { output_shape(*make({1, 3, 5, 0, 4, 2}), {3, 9}); });
+  refusal(ErrorCategory::kShape, [] { output_shape(*make({1, 3, 5, 0, 4, 2}), {1, 3, 0}); });
+  CHECK(refusal(ErrorCategory::kSchema, [] {
+          make({1, 3, 5, 0, 4, 2, 0, 0, 2});
+        }) == "output_padding 2 needs a larger stride than 2 or dilation than 1");
+  CHECK(refusal(ErrorCategory::kSchema, [] {
+          make({1, 3, 4, 0, 4, 2, 0, 0, 0, 1, 2});
+        }) == "groups 2 does not divide in_channels 3");
+  refusal(ErrorCategory::kSchema, [] { make({1, 3, 5, 0, 4, 2, -1}); });
+  refusal(ErrorCategory::kLimit, [] { make({1, 3, 5, 0, 4, int64_t{1} << 40}); });
+  refusal(ErrorCategory::kLimit, [] { output_shape(*make({1, 1, 5, 0, 4, 1 << 20}), {1, 1, INT64_MAX / 1000}); });
+}
+
+}  // namespace
+}  // namespace strand::testing
