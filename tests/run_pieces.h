@@ -31,8 +31,8 @@ inline Tensor piece_of(const Tensor& whole, Times times) {
 
 // The times of a signal of that length that outputs `out` need, those that its ends are continued with included.
 inline Times needed_times(const TimeMap& map, Times out, int64_t length) {
-  const int64_t first = floor_div(map.numerator * out.first + map.first, map.denominator);
-  const int64_t last = floor_div(map.numerator * (out.end - 1) + map.last, map.denominator);
+  const int64_t first = map.first_needed(out.first);
+  const int64_t last = map.last_needed(out.end - 1);
   Times needed{std::clamp<int64_t>(first, 0, length), std::clamp<int64_t>(last + 1, 0, length)};
   if (first >= 0 && last < length) return needed;
   if (map.ends == Ends::kCircular) return {0, length};
@@ -46,7 +46,8 @@ inline Times needed_times(const TimeMap& map, Times out, int64_t length) {
 }
 
 // What the inputs hold for outputs `out`, and up to `spare` samples more: all begin at one time, and end at one.
-inline Times input_times(const layers::Layer& layer, std::span<const TensorType> types, Times out, int64_t spare) {
+inline Times input_times(const layers::Layer& layer, std::span<const TensorType> types, Times out, int64_t outputs,
+                         int64_t spare) {
   Times in{INT64_MAX, 0};
   int64_t length = 0;
   for (size_t i = 0; i < types.size(); ++i) {
@@ -54,6 +55,7 @@ inline Times input_times(const layers::Layer& layer, std::span<const TensorType>
     length = types[i].shape[types[i].time_axis];
     const TimeMap map = layer.time_map(static_cast<int>(i), 0, types);
     REQUIRE_MESSAGE(!map.is_whole(), map.whole);
+    CHECK(map.output_length(length) == outputs);
     if (map.numerator == map.denominator && map.first == 0 && map.last == 0) spare = 0;
     const Times needed = needed_times(map, out, length);
     in = {std::min(in.first, needed.first), std::max(in.end, needed.end)};
@@ -73,7 +75,7 @@ inline int64_t pieces_that_differ(const layers::Layer& layer, const Kernel& kern
   int64_t wrong = 0;
   for (Times out; out.first < length; out.first = out.end) {
     out.end = std::min(length, out.first + 1 + up_to(longest - 1));
-    const Times in = input_times(layer, prepared.input_types(), out, state.empty() ? up_to(3) : 0);
+    const Times in = input_times(layer, prepared.input_types(), out, length, state.empty() ? up_to(3) : 0);
     std::vector<Tensor> piece;
     for (const Tensor& input : inputs) piece.push_back(input.shape().rank() == 0 ? Tensor() : piece_of(input, in));
     std::vector<TensorType> types = outputs;

@@ -176,6 +176,7 @@ TimeMap ConvTranspose1d::time_map(int /*input*/, int /*output*/, std::span<const
   // The last tap's division rounded up; never past the first tap's, for a phase without taps.
   map.first = pad_left_ - std::max<int64_t>(fixed_.reach() - (fixed_.stride - 1), 0);
   map.last = pad_left_;
+  map.length = fixed_.reach() + 1 + output_padding_ - fixed_.stride - pad_left_ - pad_right_;
   map.ends = Ends::kZeros;
   return map;
 }

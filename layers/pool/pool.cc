@@ -1,5 +1,6 @@
 #include "layers/pool/pool.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -106,6 +107,10 @@ TimeMap Pool::time_map(int, int, std::span<const TensorType> inputs) const {
   map.numerator = options_.stride;
   map.first = -options_.padding;
   map.last = -options_.padding + options_.dilation * (options_.kernel_size - 1);
+  map.length = 2 * options_.padding - (map.last - map.first) - 1 + options_.stride;
+  if (options_.ceil_mode) {
+    map.length = std::min(map.length, options_.padding) + options_.stride - 1;
+  }
   // Only an average that counts its padding takes it for values; other windows are cut short at the ends.
   const bool counts = options_.kind == PoolKind::kAverage && options_.count_include_pad && options_.padding > 0;
   map.ends = counts ? Ends::kZeros : Ends::kNone;

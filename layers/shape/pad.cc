@@ -74,6 +74,7 @@ TimeMap Pad::time_map(int, int, std::span<const TensorType> inputs) const {
   TimeMap map;
   if (inputs[0].time_axis != inputs[0].shape.rank() - 1) return map;
   map.first = map.last = -left_;
+  map.length = checked_add(left_, right_);
   switch (mode_) {
     case PadMode::kConstant:
       map.ends = value_ == 0 ? Ends::kZeros : Ends::kNone;  // the kernel knows the value

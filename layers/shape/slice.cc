@@ -70,7 +70,10 @@ TimeMap Slice::time_map(int, int, std::span<const TensorType> inputs) const {
   if (checked_axis(shape, dim_) != inputs[0].time_axis) return map;
   if (start_ < 0) return TimeMap::all("Slice's start counts from the end of time");
   map.numerator = step_;
-  map.first = map.last = problem(shape).start;
+  map.first = map.last = start_;
+  map.length = step_ - 1 - start_;
+  if (end_.value_or(0) < 0) map.length += *end_;
+  if (end_.value_or(-1) >= 0) map.most = std::max<int64_t>(ceil_div(*end_ - start_, step_), 0);
   return map;
 }
 
