@@ -19,6 +19,10 @@ struct LayerType {
   std::string summary;  // one line
   std::vector<Field> fields;
   std::function<std::unique_ptr<Layer>(const Attributes& attributes)> make;
+  // For people: `strand layers` prints them, and layers_golden_test holds them against the layer.
+  std::string shapes = "any";
+  std::string time = "pointwise";
+  std::vector<std::string> implementations = {"cuda.native", "cpu.native", "cpu.reference"};  // none: a view
 };
 
 class LayerRegistry {

@@ -346,7 +346,12 @@ TEST_CASE("bench --conv1d times and checks every implementation") {
 }
 
 TEST_CASE("layers lists types and fields") {
-  CHECK(contains(run_strand({"layers"}).out, "Conv1d"));
+  const std::string all = run_strand({"layers"}).out;
+  CHECK(contains(all, "Conv1d: "));
+  CHECK(contains(all, "fields  in_channels, out_channels, kernel_size, stride (1), "));
+  CHECK(contains(all, "cpu     eigen, reference\n"));
+  CHECK(contains(run_strand({"layers", "--markdown"}).out,
+                 "| ReLU |  | any | pointwise | native | native, reference |\n"));
   const CommandResult fields = run_strand({"layers", "Conv1d"});
   CHECK(fields.code == 0);
   CHECK(contains(fields.out, "dilation"));

@@ -232,7 +232,11 @@ void register_conv1d(LayerRegistry& registry) {
         {"groups", kInteger, "channel groups that see only each other; divides both channel counts", int64_t{1}},
         {"bias", kBoolean, "add a learned value to each output channel", true},
         {"padding_mode", kString, "zeros, reflect, replicate or circular", std::string("zeros")}},
-       [](const Attributes& attributes) { return std::make_unique<Conv1d>(attributes); }});
+       [](const Attributes& attributes) { return std::make_unique<Conv1d>(attributes); },
+       "[N, in_channels, L] -> [N, out_channels, floor((L + left + right - dilation (kernel_size - 1) - 1) / stride) + "
+       "1]",
+       "stride t - left, + dilation (kernel_size - 1); ends as padding_mode",
+       {"cuda.tensor", "cuda.direct", "cuda.depthwise", "cuda.im2col", "cuda.naive", "cpu.eigen", "cpu.reference"}});
 }
 
 }  // namespace strand::layers

@@ -216,7 +216,11 @@ void register_conv_transpose1d(LayerRegistry& registry) {
         {"groups", kInteger, "channel groups that see only each other; divides both channel counts", int64_t{1}},
         {"bias", kBoolean, "add a learned value to each output channel", true},
         {"dilation", kInteger, "samples from one tap to the next", int64_t{1}}},
-       [](const Attributes& attributes) { return std::make_unique<ConvTranspose1d>(attributes); }});
+       [](const Attributes& attributes) { return std::make_unique<ConvTranspose1d>(attributes); },
+       "[N, in_channels, L] -> [N, out_channels, (L - 1) stride + dilation (kernel_size - 1) + 1 + output_padding - "
+       "left - "
+       "right]",
+       "(t + left) / stride, and as far before as taps reach"});
 }
 
 }  // namespace strand::layers

@@ -104,7 +104,10 @@ void register_linear(LayerRegistry& registry) {
                 [](const Attributes& a) {
                   return std::make_unique<Linear>(a.positive("in_features"), a.positive("out_features"),
                                                   a.boolean("bias"));
-                }});
+                },
+                "[*, in_features] -> [*, out_features]",
+                "pointwise; whole if time is last",
+                {"cuda.cublas", "cpu.eigen", "cpu.reference"}});
 }
 
 }  // namespace strand::layers

@@ -148,7 +148,8 @@ void register_norm(LayerRegistry& registry) {
                  {"momentum", kNumber | kNull, "of training; has no effect here", 0.1},
                  {"affine", kBoolean, "whether there are weight and bias", true},
                  {"track_running_stats", kBoolean, "true: the running statistics are what inference uses", true}},
-                make_batch_norm});
+                make_batch_norm,
+                "[N, C] or [N, C, L]"});
 }
 
 }  // namespace strand::layers

@@ -174,7 +174,9 @@ void register_pool(LayerRegistry& registry) {
                  padding,
                  {"dilation", kInteger, "from element to element of a window", int64_t{1}},
                  ceil_mode},
-                [](const Attributes& a) { return make_pool(PoolKind::kMax, a); }});
+                [](const Attributes& a) { return make_pool(PoolKind::kMax, a); },
+                "[N, C, L] or [C, L]; lengths as PyTorch",
+                "stride t - padding, + dilation (kernel_size - 1)"});
   registry.add({"AvgPool1d",
                 "the mean of each window",
                 {kernel_size,
@@ -182,11 +184,15 @@ void register_pool(LayerRegistry& registry) {
                  padding,
                  ceil_mode,
                  {"count_include_pad", kBoolean, "whether padding counts in the divisor", true}},
-                [](const Attributes& a) { return make_pool(PoolKind::kAverage, a); }});
+                [](const Attributes& a) { return make_pool(PoolKind::kAverage, a); },
+                "[N, C, L] or [C, L]; lengths as PyTorch",
+                "stride t - padding, + kernel_size - 1; zeros at the ends if they count"});
   registry.add({"AdaptiveAvgPool1d",
                 "the means of output_size windows that cover the input",
                 {{"output_size", kInteger, "length of the output"}},
-                make_adaptive});
+                make_adaptive,
+                "[N, C, L] or [C, L] -> [.., output_size]",
+                "whole"});
 }
 
 }  // namespace strand::layers

@@ -52,27 +52,39 @@ void register_shape(LayerRegistry& registry) {
                  {"start", kInteger, "the first element; negative: from the end", int64_t{0}},
                  {"end", kInteger | kNull, "one past the last; negative: from the end; null: to the end", Null{}},
                  {"step", kInteger, "from element to element, at least 1", int64_t{1}}},
-                make_slice});
+                make_slice,
+                "any but for dim; bounds clamp as in PyTorch, nothing left is an error",
+                "step t + start if dim is time; whole for a start below 0"});
   registry.add({"Pad",
                 "more elements at the ends of the last axis",
                 {{"padding", kInteger | kIntegers, "[left, right], or one number for both"},
                  {"mode", kString, "constant, reflect, replicate or circular", std::string("constant")},
                  {"value", kNumber, "of the constant mode", 0.0}},
-                make_pad});
+                make_pad,
+                "[*, L] -> [*, left + L + right]",
+                "t - left, ends as the mode"});
   registry.add({"Transpose",
                 "two axes exchanged",
                 {{"dim0", kInteger, "an axis; a negative one counts from the end"}, {"dim1", kInteger, "the other"}},
-                [](const Attributes& a) { return std::make_unique<Transpose>(a.integer("dim0"), a.integer("dim1")); }});
+                [](const Attributes& a) { return std::make_unique<Transpose>(a.integer("dim0"), a.integer("dim1")); },
+                "any; copies",
+                "pointwise; time moves along"});
   registry.add(
       {"Flatten",
        "axes merged into one, without a copy",
        {{"start_dim", kInteger, "the first of them", int64_t{1}},
         {"end_dim", kInteger, "the last of them", int64_t{-1}}},
-       [](const Attributes& a) { return std::make_unique<Flatten>(a.integer("start_dim"), a.integer("end_dim")); }});
+       [](const Attributes& a) { return std::make_unique<Flatten>(a.integer("start_dim"), a.integer("end_dim")); },
+       "as PyTorch; a view",
+       "pointwise; whole where time is merged",
+       {}});
   registry.add({"Reshape",
                 "another shape for the same elements, without a copy",
                 {{"shape", kIntegers, "sizes; 0 keeps the input's axis of that number, one -1 takes what is left"}},
-                make_reshape});
+                make_reshape,
+                "as many elements; a view",
+                "pointwise; whole where time is merged",
+                {}});
 }
 
 }  // namespace strand::layers

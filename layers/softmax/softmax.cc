@@ -98,7 +98,9 @@ void register_softmax(LayerRegistry& registry) {
   registry.add({"Softmax",
                 "exp(x) over its sum along one axis",
                 {{"dim", kInteger, "the axis; a negative one counts from the end"}},
-                [](const Attributes& a) { return std::make_unique<Softmax>(a.integer("dim")); }});
+                [](const Attributes& a) { return std::make_unique<Softmax>(a.integer("dim")); },
+                "any",
+                "pointwise; whole if dim is time"});
 }
 
 }  // namespace strand::layers
