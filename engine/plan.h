@@ -9,6 +9,7 @@
 
 #include "engine/kernel.h"
 #include "engine/tensor.h"
+#include "engine/time_map.h"
 
 namespace strand {
 
@@ -16,6 +17,7 @@ struct PlanValue {
   TensorType type;
   int64_t offset = 0;  // bytes into the arena
   int storage = 0;     // the value whose memory it is: itself, or what it is a view of
+  std::string whole;   // not empty: a view that needs its storage's whole signal, and this says why
 };
 
 struct PlanStep {
@@ -26,6 +28,7 @@ struct PlanStep {
   std::unique_ptr<const Kernel> kernel;
   std::vector<int> inputs;  // values; -1: absent
   std::vector<int> outputs;
+  std::vector<TimeMap> times;  // [inputs, outputs]
   int64_t workspace_offset = 0;
   int64_t multiply_adds = 0;
   int64_t weight_bytes = 0;  // read once a run

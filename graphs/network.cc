@@ -116,7 +116,7 @@ class Compiler {
     plan_->device = options_.device;
     plan_->precision = options_.precision;
     plan_->keeps_values = options_.keep_values;
-    for (size_t i = 0; i < types_.size(); ++i) plan_->values.push_back({types_[i], 0, static_cast<int>(i)});
+    for (size_t i = 0; i < types_.size(); ++i) plan_->values.push_back({types_[i], 0, static_cast<int>(i), {}});
     for (const Node& node : graph_.nodes) add(node);
     check_asked();
     for (const GraphInput& input : graph_.inputs) plan_->inputs.push_back({input.description.name, input.value});
@@ -161,7 +161,10 @@ class Compiler {
     if (node.layer->is_view()) {
       // Order of nodes guarantees that the input's storage is known.
       PlanValue& view = plan_->values[static_cast<size_t>(node.outputs[0])];
-      view.storage = plan_->values[static_cast<size_t>(node.inputs[0])].storage;
+      const PlanValue& input = plan_->values[static_cast<size_t>(node.inputs[0])];
+      view.storage = input.storage;
+      const TimeMap time = node.layer->time_map(0, 0, std::vector{input.type});
+      view.whole = time.is_whole() ? node.where + ": " + time.whole : input.whole;
       return;
     }
     with_list(node, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
@@ -174,6 +177,11 @@ class Compiler {
       step.kernel = chosen.prepare();
       step.inputs = node.inputs;
       step.outputs = node.outputs;
+      for (int i = 0; i < static_cast<int>(node.inputs.size()); ++i) {
+        for (int o = 0; o < static_cast<int>(node.outputs.size()); ++o) {
+          step.times.push_back(node.layer->time_map(i, o, args.inputs));
+        }
+      }
       step.multiply_adds = node.layer->multiply_adds(args.inputs, args.outputs);
       for (const layers::Parameter& parameter : node.layer->parameters()) {
         step.weight_bytes += parameter.shape.elements() * size_of(DType::kFloat32);

@@ -27,11 +27,11 @@ struct LoadOptions {
 };
 
 struct CompileOptions {
-  Device device;
+  Device device = {};
   Precision precision = Precision::kFloat32;
-  Dimensions dimensions;       // defaults fill in what is left out
-  std::string implementation;  // by name, for every layer that has one of that name; empty: each layer's first
-  bool keep_values = false;    // every value keeps its own memory until the next run, for comparison
+  Dimensions dimensions = {};       // defaults fill in what is left out
+  std::string implementation = {};  // by name, for every layer that has one of that name; empty: each layer's first
+  bool keep_values = false;         // every value keeps its own memory until the next run, for comparison
   int64_t workspace_limit = int64_t{256} << 20;  // bytes a layer
 };
 

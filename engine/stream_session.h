@@ -1,0 +1,109 @@
+#pragma once
+// Runs a Plan on a signal that comes piece by piece. The outputs are those of a Session on the whole signal, whatever
+// the pieces: each layer's past is kept on the edges of the network, in one arena. Owns that and the Context; used by
+// one thread at a time. On the CPU.
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/context.h"
+#include "engine/plan.h"
+#include "engine/stream_times.h"
+
+namespace strand {
+
+// What stands before the first sample.
+enum class StreamStart : uint8_t {
+  kPadding,  // each layer's own padding, as offline
+  kSilence,  // zeros at the network's input, as if silence had gone before
+  kContext,  // nothing: outputs begin with the first, and end with the last, that depends on no padding
+};
+
+struct StreamOptions {
+  int64_t max_chunk = 4096;  // samples a push, at most
+  StreamStart start = StreamStart::kPadding;
+  // Samples of silence for kSilence, rounded up to whole periods; by default what the outputs can remember, which is
+  // the receptive field. Layers with a state remember longer.
+  int64_t silence = 0;
+  int threads = 1;
+};
+
+// Whether all stretches are within what the plan's kernels were prepared for.
+bool stream_fits(const Plan& plan, const StreamTimes& times, const StreamSizes& sizes);
+
+class StreamSession {
+ public:
+  // Allocates all that pushes need. Error(kUnsupported) naming a layer that can't run piece by piece, Error(kShape)
+  // where the plan was compiled for too short a signal (graphs/stream.h compiles for a long enough one).
+  explicit StreamSession(std::shared_ptr<const Plan> plan, const StreamOptions& options = {});
+
+  // The next samples of each input, in the plan's order: of the plan's shapes but for the time axis, which is as long
+  // for all inputs, from 0 to max_chunk; an input without time axis is given with the first push, and may be absent in
+  // later ones. Returns what is ready of each output, perhaps of length 0, valid until the next call. Throws
+  // Error(kShape) before anything is computed. Never allocates, locks or calls the system (on one thread).
+  std::span<const TensorView> push(std::span<const TensorView> inputs);
+  // No more comes: the rest of the outputs. After it only reset() may be called.
+  std::span<const TensorView> finish();
+  // As new.
+  void reset();
+
+  const Plan& plan() const { return *plan_; }
+  const StreamTimes& times() const { return times_; }
+  int64_t max_chunk() const { return options_.max_chunk; }
+  int64_t state_bytes() const { return state_bytes_; }  // what lives from push to push
+  int64_t arena_bytes() const { return arena_.bytes(); }
+
+ private:
+  // A value that owns its memory: [outer, times, inner bytes].
+  struct Value {
+    int64_t outer = 1;
+    int64_t inner = 1;           // bytes
+    int64_t capacity = 0;        // times of history; ring index is time % capacity
+    std::byte* fresh = nullptr;  // the stretch of this push, contiguous
+    std::byte* history = nullptr;
+    Stretch stretch;
+  };
+  struct Step {
+    std::vector<TensorView> inputs;
+    std::vector<TensorView> outputs;
+    std::vector<size_t> timed;         // those inputs that have time
+    std::vector<std::byte*> gathered;  // for each of these, where a window is put together
+    std::byte* workspace = nullptr;
+    std::byte* state = nullptr;
+    int64_t state_bytes = 0;
+  };
+  struct Output {
+    std::byte* trimmed = nullptr;
+    int64_t next = 0;  // the first time that is wanted
+  };
+
+  void lay_out();
+  void begin();
+  void check_inputs(std::span<const TensorView> inputs) const;
+  void take_inputs(std::span<const TensorView> inputs, int64_t count);
+  void run_constants();
+  void run_steps();
+  void feed_silence(std::span<const TensorView> inputs);
+  void run_step(size_t index, Stretch outputs);
+  std::byte* window_data(size_t index, size_t input, Stretch window);
+  static void keep(Value& value);
+  std::span<const TensorView> collect();
+  Value& value_of(int value) { return values_[static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage)]; }
+
+  std::shared_ptr<const Plan> plan_;
+  StreamOptions options_;
+  StreamTimes times_;
+  Context context_;
+  Buffer arena_;
+  std::vector<Value> values_;
+  std::vector<Step> steps_;
+  std::vector<Output> outputs_;
+  std::vector<TensorView> output_views_;
+  int64_t state_bytes_ = 0;
+  int64_t silence_left_ = 0;  // samples to come before the signal's first
+  StreamState state_;
+  bool constants_known_ = false;
+};
+
+}  // namespace strand

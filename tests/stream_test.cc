@@ -1,0 +1,161 @@
+// A network fed piece by piece against the same on the whole signal.
+
+#include "tests/stream_check.h"
+
+namespace strand::testing {
+namespace {
+
+graphs::Network network_of(const std::string& layers, int channels = 2) {
+  return graphs::Network::from_memory("strand: 1\nname: t\nweights: {seed: 3}\ninputs:\n  x: {shape: [batch, " +
+                                          std::to_string(channels) +
+                                          ", length], defaults: {batch: 2, length: 64}}\nlayers:\n" + layers,
+                                      {});
+}
+
+std::string conv(const std::string& name, const std::string& fields, int in = 2, int out = 2) {
+  return "  - {name: " + name + ", type: Conv1d, in_channels: " + std::to_string(in) +
+         ", out_channels: " + std::to_string(out) + ", " + fields + "}\n";
+}
+
+void check_chunkings(const graphs::Network& network, int64_t length, graphs::CompileOptions options = {}) {
+  options.dimensions[graphs::time_symbol(network.graph())] = length;
+  const Tensor signal = random_tensor({2, network.graph().inputs[0].description.shape[1].size, length});
+  const auto whole = run_whole(network, options, signal);
+  const std::vector<std::vector<int64_t>> chunkings = {{1}, {7}, {64}, {0, 3, 1, 0, 12, 5}, {length}};
+  for (const std::vector<int64_t>& chunks : chunkings) {
+    const int64_t largest = *std::ranges::max_element(chunks);
+    StreamSession session(graphs::compile_stream(network, options, largest), {.max_chunk = largest});
+    for (int round = 0; round < 2; ++round) {
+      const auto pieces = stream(session, signal, chunks);
+      for (size_t i = 0; i < whole.size(); ++i) {
+        CHECK_MESSAGE(same_bits(pieces[i], whole[i]),
+                      "chunks of " << chunks[0] << ", round " << round << ", output " << i << ": " << pieces[i].size()
+                                   << " values of " << whole[i].size() << " (seed " << test_seed() << ")");
+      }
+      session.reset();
+    }
+  }
+}
+
+TEST_CASE("convolutions in pieces are those of the whole signal") {
+  for (const char* fields :
+       {"kernel_size: 1", "kernel_size: 3, dilation: 5, padding: causal", "kernel_size: 4, padding: 3",
+        "kernel_size: 5, padding: [7, 9], dilation: 2", "kernel_size: 3, stride: 2, padding: 1",
+        "kernel_size: 2, stride: 5", "kernel_size: 9, padding: 6, padding_mode: reflect",
+        "kernel_size: 4, padding: [5, 2], padding_mode: replicate, stride: 3", "kernel_size: 7, padding: valid",
+        "kernel_size: 7, stride: 4, padding: same_tf", "kernel_size: 6, dilation: 3, padding: same, groups: 2",
+        "kernel_size: 3, padding: [0, 40], padding_mode: reflect"}) {
+    CAPTURE(fields);
+    const graphs::Network network = network_of(conv("a", fields));
+    for (const int64_t length : {45, 64, 101}) check_chunkings(network, length);
+  }
+}
+
+TEST_CASE("branches of different delay meet") {
+  const graphs::Network network =
+      network_of(conv("a", "kernel_size: 5, padding: 2") + conv("b", "kernel_size: 31, dilation: 2, padding: 30") +
+                 "  - {name: c, type: Add, inputs: [b, a, x]}\n" + conv("d", "kernel_size: 4, stride: 4, padding: 0") +
+                 conv("e", "kernel_size: 3, padding: 1, padding_mode: reflect") +
+                 "  - {name: f, type: ReLU}\n  - {name: g, type: Concat, inputs: [f, d]}\noutputs: [g, a, e]\n");
+  for (const int64_t length : {64, 131}) check_chunkings(network, length);
+}
+
+TEST_CASE("what a stream says of time") {
+  const graphs::Network network =
+      network_of(conv("a", "kernel_size: 5, padding: 2") + conv("b", "kernel_size: 4, stride: 4") +
+                 conv("c", "kernel_size: 3, padding: causal, dilation: 2"));
+  const StreamTimes times(*graphs::compile_stream(network, {}, 16));
+  CHECK(times.period() == 4);
+  CHECK(times.rate(0).outputs == 1);
+  CHECK(times.rate(0).inputs == 4);
+  // Output 0 needs samples up to 5, so 5 have come without it.
+  CHECK(times.latency(0) == 5);
+  // The causal one sees 4 strided samples back, the first of which sees 2 of padding.
+  CHECK(times.clean_from(0) == 5);
+}
+
+TEST_CASE("layers that need the whole signal are named") {
+  const auto refusal_of = [](const std::string& layers) {
+    const graphs::Network network = network_of(layers);
+    try {
+      graphs::compile_stream(network, {}, 16);
+    } catch (const Error& error) {
+      CHECK(error.category() == ErrorCategory::kUnsupported);
+      return std::string(error.what());
+    }
+    return std::string("nothing");
+  };
+  CHECK(refusal_of("  - {name: p, type: AdaptiveAvgPool1d, output_size: 1}\n") ==
+        "network:7: AdaptiveAvgPool1d 'p' can't be computed piece by piece: AdaptiveAvgPool1d's windows depend on the "
+        "length");
+  CHECK(refusal_of(conv("c", "kernel_size: 3, padding: 1, padding_mode: circular")) ==
+        "network:7: Conv1d 'c' can't be computed piece by piece: circular padding needs both ends of the signal");
+}
+
+TEST_CASE("wrong pushes change nothing") {
+  const graphs::Network network = network_of(conv("a", "kernel_size: 3, padding: 1"));
+  StreamSession session(graphs::compile_stream(network, {}, 8), {.max_chunk = 8});
+  const Tensor signal = random_tensor({2, 2, 20});
+  const auto whole = run_whole(network, {}, signal);
+  const auto refused = [&](const Tensor& tensor) { CHECK_THROWS_AS(session.push(std::vector{tensor.view()}), Error); };
+  Collected all;
+  for (int64_t t = 0; t < 20; t += 5) {
+    refused(random_tensor({2, 2, 9}));
+    refused(random_tensor({2, 3, 5}));
+    refused(random_tensor({1, 2, 5}));
+    CHECK_THROWS_AS(session.push({}), Error);
+    all.add(session.push(std::vector{times_of(signal, t, 5).view()})[0]);
+  }
+  all.add(session.finish()[0]);
+  CHECK(same_bits(all.values(), whole[0]));
+  CHECK_THROWS_AS(session.finish(), Error);
+  refused(random_tensor({2, 2, 5}));
+}
+
+TEST_CASE("a signal that ends where padding can't be is refused, and nothing before it is lost") {
+  const graphs::Network mirrored = network_of(conv("a", "kernel_size: 9, padding: 4, padding_mode: reflect"));
+  StreamSession session(graphs::compile_stream(mirrored, {}, 8), {.max_chunk = 8});
+  CHECK(session.push(std::vector{random_tensor({2, 2, 4}).view()})[0].shape()[2] == 0);
+  CHECK_THROWS_WITH_AS(session.finish(),
+                       "network:7: Conv1d 'a': the signal ends after 4 samples here, too few to mirror 4", Error);
+  const graphs::Network strided = network_of(conv("a", "kernel_size: 7, stride: 4, padding: same_tf"));
+  StreamSession other(graphs::compile_stream(strided, {.dimensions = {{"length", 40}}}, 8), {.max_chunk = 8});
+  CHECK(other.push(std::vector{random_tensor({2, 2, 7}).view()})[0].shape()[2] == 1);
+  CHECK_THROWS_AS(other.finish(), Error);
+}
+
+TEST_CASE("a stream begins in silence or in its own context") {
+  const graphs::Network network =
+      network_of(conv("a", "kernel_size: 3, dilation: 4, padding: causal") +
+                 conv("b", "kernel_size: 4, padding: [2, 1]") + conv("c", "kernel_size: 2, stride: 2"));
+  const int64_t length = 60;
+  const int64_t before = 200;
+  const Tensor signal = random_tensor({2, 2, length});
+  Tensor after_silence({DType::kFloat32, {2, 2, before + length}, 2});
+  for (int64_t i = 0; i < 4 * (before + length); ++i) {
+    const int64_t t = i % (before + length) - before;
+    after_silence.as<float>()[static_cast<size_t>(i)] =
+        t < 0 ? 0.0F : signal.as<const float>()[static_cast<size_t>(i / (before + length) * length + t)];
+  }
+  const auto rows = [](const std::vector<float>& values, int64_t row, int64_t begin, int64_t end) {
+    std::vector<float> part;
+    for (int64_t r = 0; r < static_cast<int64_t>(values.size()) / row; ++r) {
+      part.insert(part.end(), values.begin() + r * row + begin, values.begin() + r * row + end);
+    }
+    return part;
+  };
+  const auto whole = run_whole(network, {}, after_silence)[0];
+  const auto zeros = run_whole(network, {}, signal)[0];
+  for (const int64_t chunk : {1, 16}) {
+    const auto plan = graphs::compile_stream(network, {}, chunk);
+    StreamSession silent(plan, {.max_chunk = chunk, .start = StreamStart::kSilence});
+    CHECK(same_bits(stream(silent, signal, {chunk})[0],
+                    rows(whole, (before + length) / 2, before / 2, (before + length) / 2)));
+    // a sees 8 samples back, b 2 more of it and 1 ahead; c's outputs stand at every second of these.
+    StreamSession context(plan, {.max_chunk = chunk, .start = StreamStart::kContext});
+    CHECK(same_bits(stream(context, signal, {chunk})[0], rows(zeros, length / 2, 5, 29)));
+  }
+}
+
+}  // namespace
+}  // namespace strand::testing
