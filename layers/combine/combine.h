@@ -51,7 +51,9 @@ class Concat final : public Layer {
 };
 
 std::unique_ptr<Kernel> elementwise_cpu(Operation operation, BroadcastWalk walk);
-std::unique_ptr<Kernel> concat_cpu(const Concat::Parts& parts);
+// The elements of an input for each index of the axes before `axis`.
+inline int64_t part_of(const TensorView& input, int axis) { return input.shape().elements(axis, input.shape().rank()); }
+std::unique_ptr<Kernel> concat_cpu(int axis);
 void combine_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
 
 }  // namespace strand::layers

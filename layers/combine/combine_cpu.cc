@@ -58,15 +58,17 @@ std::unique_ptr<Kernel> elementwise_cpu(Operation operation, BroadcastWalk walk)
   });
 }
 
-std::unique_ptr<Kernel> concat_cpu(const Concat::Parts& parts) {
-  return function_kernel([parts](const Context& context, const Bindings& bindings) {
-    context.parallel_for(parts.outer, kGrain / (parts.row + 1) + 1, [&](int64_t begin, int64_t end) {
+std::unique_ptr<Kernel> concat_cpu(int axis) {
+  return function_kernel([axis](const Context& context, const Bindings& bindings) {
+    const TensorView& output = bindings.outputs[0];
+    const int64_t row = part_of(output, axis);
+    context.parallel_for(output.shape().elements(0, axis), kGrain / (row + 1) + 1, [&](int64_t begin, int64_t end) {
       for (int64_t outer = begin; outer < end; ++outer) {
-        float* target = bindings.outputs[0].ptr<float>() + outer * parts.row;
-        for (size_t i = 0; i < parts.sizes.size(); ++i) {
-          const int64_t size = parts.sizes[i];
-          const float* source = bindings.inputs[i].ptr<const float>() + outer * size;
-          if (size > 0) std::memcpy(target, source, static_cast<size_t>(size) * sizeof(float));
+        float* target = output.ptr<float>() + outer * row;
+        for (const TensorView& input : bindings.inputs) {
+          const int64_t size = part_of(input, axis);
+          if (size > 0)
+            std::memcpy(target, input.ptr<const float>() + outer * size, static_cast<size_t>(size) * sizeof(float));
           target += size;
         }
       }

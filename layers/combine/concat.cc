@@ -10,16 +10,18 @@ namespace {
 
 // The definition: the first input whose part holds the index.
 struct Reference {
-  Concat::Parts parts;
+  int axis;
 
   template <class T>
   void operator()(const Bindings& bindings) const {
-    for (int64_t i = 0; i < parts.outer * parts.row; ++i) {
-      const int64_t outer = i / parts.row;
-      int64_t column = i % parts.row;
+    const Shape& shape = bindings.outputs[0].shape();
+    const int64_t row = shape.elements(axis, shape.rank());
+    for (int64_t i = 0; i < shape.elements(); ++i) {
+      int64_t column = i % row;
       size_t input = 0;
-      while (column >= parts.sizes[input]) column -= parts.sizes[input++];
-      bindings.outputs[0].ptr<T>()[i] = bindings.inputs[input].ptr<const T>()[outer * parts.sizes[input] + column];
+      while (column >= part_of(bindings.inputs[input], axis)) column -= part_of(bindings.inputs[input++], axis);
+      const int64_t at = i / row * part_of(bindings.inputs[input], axis) + column;
+      bindings.outputs[0].ptr<T>()[i] = bindings.inputs[input].ptr<const T>()[at];
     }
   }
 };
@@ -70,8 +72,9 @@ Concat::Parts Concat::parts(std::span<const TensorType> inputs) const {
 std::vector<Implementation> Concat::implementations(const PrepareArgs& args) const {
   std::vector<Implementation> list;
   combine_cuda(*this, args, list);
-  list.push_back(float32_implementation(args, "cpu.native", [this, &args] { return concat_cpu(parts(args.inputs)); }));
-  list.push_back(reference_implementation(args, [this, &args] { return Reference{parts(args.inputs)}; }));
+  const int axis = checked_axis(args.inputs[0].shape, dim_);
+  list.push_back(float32_implementation(args, "cpu.native", [axis] { return concat_cpu(axis); }));
+  list.push_back(reference_implementation(args, [axis] { return Reference{axis}; }));
   return list;
 }
 
