@@ -3,6 +3,7 @@
 // vectorised too. A lane's value does not depend on where it stands. Plain values.
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -59,10 +60,18 @@ inline Lanes operator-(const Lanes& a) {
   return each_lane([&](int i) { return -a[i]; });
 }
 
-// Within 2, 5 and 7 * 2^-24 of the value, as measured over all exponents; NaN and Inf as in <cmath>. Where exp's result
-// is subnormal it is 0.
-Lanes exp(const Lanes& x);
-Lanes tanh(const Lanes& x);
-Lanes erf(const Lanes& x);
+inline Lanes fabs(const Lanes& x) {
+  return each_lane([&](int i) { return std::fabs(x[i]); });
+}
+
+// Within so many times 2^-24 of the value, as measured over all exponents; NaN and Inf as in <cmath>.
+Lanes exp(const Lanes& x);    // 2; 0 where it is subnormal
+Lanes expm1(const Lanes& x);  // 4
+Lanes log(const Lanes& x);    // 2
+Lanes log1p(const Lanes& x);  // 4
+Lanes tanh(const Lanes& x);   // 5
+Lanes erf(const Lanes& x);    // 7
+Lanes sin(const Lanes& x);    // 3
+Lanes sqrt(const Lanes& x);   // rounded correctly
 
 }  // namespace strand::layers

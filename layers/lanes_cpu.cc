@@ -25,6 +25,28 @@ Lanes exp(const Lanes& x) {
   return each_lane([&](int i) { return x[i] < kSmallestLog ? 0.0F : y[i]; });
 }
 
+Lanes expm1(const Lanes& x) {
+  Lanes y;
+  array(y) = array(x).expm1();
+  return y;
+}
+
+Lanes log(const Lanes& x) {
+  // Eigen takes the smallest normal float for a smaller one.
+  constexpr float kNormal = 0x1p-126F;
+  constexpr float kLog24 = 16.6355324F;  // of 2^24
+  const auto small = [&](int i) { return x[i] < kNormal; };
+  Lanes y = each_lane([&](int i) { return small(i) ? x[i] * 0x1p24F : x[i]; });
+  array(y) = array(y).log();
+  return each_lane([&](int i) { return small(i) ? y[i] - kLog24 : y[i]; });
+}
+
+Lanes log1p(const Lanes& x) {
+  Lanes y;
+  array(y) = array(x).log1p();
+  return y;
+}
+
 Lanes tanh(const Lanes& x) {
   Lanes y;
   array(y) = array(x).tanh();
@@ -34,6 +56,19 @@ Lanes tanh(const Lanes& x) {
 Lanes erf(const Lanes& x) {
   Lanes y;
   array(y) = Eigen::erf(array(x));
+  return y;
+}
+
+Lanes sin(const Lanes& x) {
+  Lanes y;
+  array(y) = array(x).sin();
+  return y;
+}
+
+Lanes sqrt(const Lanes& x) {
+  // Eigen's own for floats is an approximation.
+  Lanes y;
+  array(y) = array(x).cast<double>().sqrt().cast<float>();
   return y;
 }
 

@@ -1,6 +1,5 @@
 #include "layers/pointwise/pointwise.h"
 
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -16,7 +15,6 @@ struct Entry {
   std::string summary;
   std::vector<Field> fields;
   Activation (*make)(const Attributes& attributes);
-  PointwiseError error;
 };
 
 Activation make_gelu(const Attributes& attributes) {
@@ -26,30 +24,100 @@ Activation make_gelu(const Attributes& attributes) {
   throw Error(ErrorCategory::kSchema, "approximate is '" + approximate + "', expected none or tanh");
 }
 
-// exp(-x) overflows where the result is near the smallest floats.
-double sigmoid_scale(double /*x*/, double y) { return std::fabs(y) + kUnderflow; }
-// 1 + erf(x) cancels where x is far below 0.
-double gelu_scale(double x, double /*y*/) { return std::fabs(x); }
+Activation make_hardtanh(const Attributes& attributes) {
+  const Clamp clamp{attributes.number("min_val"), attributes.number("max_val")};
+  if (clamp.min < clamp.max) return clamp;
+  throw Error(ErrorCategory::kSchema, "min_val " + to_string(attributes.value("min_val")) + " is not below max_val " +
+                                          to_string(attributes.value("max_val")));
+}
+
+Activation make_clamp(const Attributes& attributes) {
+  Clamp clamp;
+  if (attributes.is_null("min") && attributes.is_null("max")) {
+    throw Error(ErrorCategory::kSchema, "min and max are null, expected at least one bound");
+  }
+  if (!attributes.is_null("min")) clamp.min = attributes.number("min");
+  if (!attributes.is_null("max")) clamp.max = attributes.number("max");
+  return clamp;
+}
+
+// A number that formulas divide by.
+double above_zero(const Attributes& attributes, const char* name) {
+  const double value = attributes.number(name);
+  if (value > 0) return value;
+  throw Error(ErrorCategory::kSchema,
+              std::string(name) + " is " + to_string(attributes.value(name)) + ", expected a number above 0");
+}
+
+template <class Function>
+Activation plain(const Attributes&) {
+  return Function{};
+}
 
 std::vector<Entry> table() {
+  constexpr double kSeluScale = 1.0507009873554804934;
+  constexpr double kSeluAlpha = 1.6732632423543772848;
   return {
-      {"ReLU", "max(x, 0)", {}, [](const Attributes&) -> Activation { return Relu{}; }, {0, nullptr}},
+      {"ReLU", "max(x, 0)", {}, plain<Relu>},
+      {"ReLU6",
+       "x between 0 and 6",
+       {},
+       [](const Attributes&) -> Activation {
+         return Clamp{0, 6};
+       }},
       {"LeakyReLU",
        "x where it is positive, else negative_slope * x",
        {{"negative_slope", kNumber, "factor of negative values", 0.01}},
-       [](const Attributes& a) -> Activation { return LeakyRelu{a.number("negative_slope")}; },
-       {2, nullptr}},
-      {"Sigmoid",
-       "1 / (1 + exp(-x))",
+       [](const Attributes& a) -> Activation { return LeakyRelu{a.number("negative_slope")}; }},
+      {"ELU",
+       "x where it is positive, else alpha * (exp(x) - 1)",
+       {{"alpha", kNumber, "factor of negative values", 1.0}},
+       [](const Attributes& a) -> Activation {
+         return Elu{1, a.number("alpha"), 1};
+       }},
+      {"SELU",
+       "1.0507 * ELU(x) with alpha 1.6733",
        {},
-       [](const Attributes&) -> Activation { return Sigmoid{}; },
-       {8, sigmoid_scale}},
-      {"Tanh", "tanh(x)", {}, [](const Attributes&) -> Activation { return Tanh{}; }, {8, nullptr}},
+       [](const Attributes&) -> Activation {
+         return Elu{kSeluScale, kSeluScale * kSeluAlpha, 1};
+       }},
+      {"CELU",
+       "x where it is positive, else alpha * (exp(x / alpha) - 1)",
+       {{"alpha", kNumber, "above 0", 1.0}},
+       [](const Attributes& a) -> Activation {
+         return Elu{1, above_zero(a, "alpha"), a.number("alpha")};
+       }},
+      {"Sigmoid", "1 / (1 + exp(-x))", {}, plain<Sigmoid>},
+      {"LogSigmoid", "log(sigmoid(x))", {}, plain<LogSigmoid>},
+      {"Tanh", "tanh(x)", {}, plain<Tanh>},
       {"GELU",
        "x * Phi(x), Phi the normal distribution's",
        {{"approximate", kString, "none or tanh", std::string("none")}},
-       make_gelu,
-       {8, gelu_scale}},
+       make_gelu},
+      {"SiLU", "x * sigmoid(x)", {}, plain<Silu>},
+      {"Mish", "x * tanh(softplus(x))", {}, plain<Mish>},
+      {"Softplus",
+       "log(1 + exp(beta * x)) / beta, and x where beta * x is above threshold",
+       {{"beta", kNumber, "above 0", 1.0}, {"threshold", kNumber, "of beta * x", 20.0}},
+       [](const Attributes& a) -> Activation {
+         return Softplus{above_zero(a, "beta"), a.number("threshold")};
+       }},
+      {"Softsign", "x / (1 + |x|)", {}, plain<Softsign>},
+      {"Hardswish", "x * ReLU6(x + 3) / 6", {}, plain<Hardswish>},
+      {"Hardsigmoid", "ReLU6(x + 3) / 6", {}, plain<Hardsigmoid>},
+      {"Hardtanh",
+       "x between min_val and max_val",
+       {{"min_val", kNumber, "below max_val", -1.0}, {"max_val", kNumber, "above min_val", 1.0}},
+       make_hardtanh},
+      {"Clamp",
+       "x between min and max; max where they are the wrong way round",
+       {{"min", kNumber | kNull, "null: no bound", Null{}}, {"max", kNumber | kNull, "null: no bound", Null{}}},
+       make_clamp},
+      {"Abs", "|x|", {}, plain<Abs>},
+      {"Square", "x * x", {}, plain<Square>},
+      {"Sqrt", "the square root; NaN below 0", {}, plain<Sqrt>},
+      {"Exp", "exp(x)", {}, plain<Exp>},
+      {"Log", "the natural logarithm; NaN below 0", {}, plain<Log>},
   };
 }
 
@@ -73,22 +141,21 @@ std::vector<Implementation> Pointwise::implementations(const PrepareArgs& args) 
 }
 
 ErrorBound Pointwise::error_bound(const PrepareArgs&) const {
-  return error_bound_of(error_.factor, [activation = activation_, scale = error_.scale](const Bindings& bindings) {
-    const auto x = bindings.inputs[0].as<const double>();
-    const auto result = bindings.outputs[0].as<double>();
-    for (size_t i = 0; i < x.size(); ++i) {
-      const double y = std::visit([&](const auto& f) { return f(x[i]); }, activation);
-      result[i] = scale != nullptr ? scale(x[i], y) : std::fabs(y);
-    }
-  });
+  return std::visit(
+      [](const auto& function) {
+        return error_bound_of(function.kFactor, [function](const Bindings& bindings) {
+          const auto x = bindings.inputs[0].as<const double>();
+          const auto scale = bindings.outputs[0].as<double>();
+          for (size_t i = 0; i < x.size(); ++i) scale[i] = scale_of(function, x[i], function(x[i]));
+        });
+      },
+      activation_);
 }
 
 void register_pointwise(LayerRegistry& registry) {
-  for (Entry& entry : table()) {
-    registry.add(
-        {entry.name, entry.summary, entry.fields, [make = entry.make, error = entry.error](const Attributes& a) {
-           return std::make_unique<Pointwise>(make(a), error);
-         }});
+  for (const Entry& entry : table()) {
+    registry.add({entry.name, entry.summary, entry.fields,
+                  [make = entry.make](const Attributes& a) { return std::make_unique<Pointwise>(make(a)); }});
   }
 }
 

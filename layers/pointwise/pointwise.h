@@ -8,15 +8,9 @@
 
 namespace strand::layers {
 
-// How far float32 results may be: factor * eps * scale(x, y), y being the true value.
-struct PointwiseError {
-  double factor = 0;
-  double (*scale)(double x, double y) = nullptr;  // null: |y|
-};
-
 class Pointwise final : public Layer {
  public:
-  Pointwise(const Activation& activation, PointwiseError error) : activation_(activation), error_(error) {}
+  explicit Pointwise(const Activation& activation) : activation_(activation) {}
 
   const Activation& activation() const { return activation_; }
 
@@ -26,7 +20,6 @@ class Pointwise final : public Layer {
 
  private:
   Activation activation_;
-  PointwiseError error_;
 };
 
 std::unique_ptr<Kernel> pointwise_cpu(const Activation& activation);

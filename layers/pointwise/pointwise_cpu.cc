@@ -1,5 +1,3 @@
-#include <type_traits>
-
 #include "layers/function_kernel.h"
 #include "layers/implementation_list.h"
 #include "layers/pointwise/pointwise.h"
@@ -7,20 +5,16 @@
 namespace strand::layers {
 namespace {
 
-// Arithmetic alone, of which the compiler makes better vectors in a plain loop: ReLU takes a twelfth of the time.
-template <class Function>
-constexpr bool kPlainLoop = std::is_same_v<Function, Relu> || std::is_same_v<Function, LeakyRelu>;
-
 template <class Function>
 void apply(const Function& given, const float* x, float* y, int64_t count) {
   const Function function = given;  // a copy that no store to y can change
-  int64_t i = 0;
-  if constexpr (kPlainLoop<Function>) {
-    for (; i < count; ++i) y[i] = function(x[i]);
-    return;
+  if constexpr (requires { Function::kArithmetic; }) {
+    for (int64_t i = 0; i < count; ++i) y[i] = function(x[i]);
+  } else {
+    int64_t i = 0;
+    for (; i + Lanes::kCount <= count; i += Lanes::kCount) function(Lanes::load(x + i)).store(y + i);
+    if (i < count) function(Lanes::load(x + i, count - i)).store(y + i, count - i);
   }
-  for (; i + Lanes::kCount <= count; i += Lanes::kCount) function(Lanes::load(x + i)).store(y + i);
-  if (i < count) function(Lanes::load(x + i, count - i)).store(y + i, count - i);
 }
 
 }  // namespace
