@@ -1,7 +1,7 @@
 #include "engine/stream_session.h"
 
 #include <cstring>
-#include <numeric>
+#include <utility>
 
 #include "engine/checked.h"
 
@@ -40,26 +40,6 @@ void set_length(TensorView& view, int64_t length) {
 }
 
 }  // namespace
-
-bool stream_fits(const Plan& plan, const StreamTimes& times, const StreamSizes& sizes) {
-  const auto length = [&](int value) {
-    const TensorType& type = plan.values[static_cast<size_t>(value)].type;
-    return timed(type) ? type.shape[type.time_axis] : std::numeric_limits<int64_t>::max();
-  };
-  for (size_t step = 0; step < plan.steps.size(); ++step) {
-    if (times.is_constant(step)) continue;
-    size_t input = 0;
-    for (const int value : plan.steps[step].inputs) {
-      if (value < 0 || !timed(plan.values[static_cast<size_t>(value)].type)) continue;
-      if (sizes.windows[step][input++] > length(value)) return false;
-    }
-    for (const int value : plan.steps[step].outputs) {
-      const auto root = static_cast<size_t>(plan.values[static_cast<size_t>(value)].storage);
-      if (sizes.fresh[root] > length(value)) return false;
-    }
-  }
-  return true;
-}
 
 StreamSession::StreamSession(std::shared_ptr<const Plan> plan, const StreamOptions& options)
     : plan_(checked(std::move(plan), options)),
@@ -108,9 +88,11 @@ void StreamSession::lay_out() {
     for (size_t i = 0; i < outputs_.size(); ++i) {
       const int value = plan_->outputs[i].value;
       const auto root = static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage);
-      if (options_.start != StreamStart::kPadding) {
-        outputs_[i].trimmed = layout.take(bytes_of(values_[root], sizes.fresh[root]));
-      }
+      if (options_.start == StreamStart::kPadding) continue;
+      Output& output = outputs_[i];
+      output.lead = options_.start == StreamStart::kSilence ? times_.lead(i) : 0;
+      output.early = layout.take(bytes_of(values_[root], output.lead));
+      output.joined = layout.take(bytes_of(values_[root], output.lead + sizes.fresh[root]));
     }
     // Windows and workspace are used by one step at a time.
     const int64_t shared = layout.used();
@@ -156,7 +138,7 @@ void StreamSession::begin() {
     if (step.state_bytes > 0) std::memset(step.state, 0, static_cast<size_t>(step.state_bytes));
   }
   silence_left_ = 0;
-  for (size_t i = 0; i < outputs_.size(); ++i) outputs_[i].next = 0;
+  for (Output& output : outputs_) output.next = output.held = 0;
   if (options_.start == StreamStart::kContext) {
     for (size_t i = 0; i < outputs_.size(); ++i) outputs_[i].next = times_.clean_from(i);
   }
@@ -324,21 +306,39 @@ std::span<const TensorView> StreamSession::collect() {
   for (size_t i = 0; i < outputs_.size(); ++i) {
     const Value& value = value_of(plan_->outputs[i].value);
     Output& output = outputs_[i];
-    Stretch wanted{std::max(value.stretch.begin, output.next), value.stretch.end};
-    if (options_.start == StreamStart::kContext && state_.finished) wanted.begin = wanted.end;
-    wanted.begin = std::min(wanted.begin, wanted.end);
-    set_length(output_views_[i], wanted.size());
+    const int64_t made = value.stretch.size();
+    int64_t skipped = std::clamp<int64_t>(output.next - value.stretch.begin, 0, made);
+    if (options_.start == StreamStart::kContext && state_.finished) skipped = made;
+    const int64_t held = std::exchange(output.held, 0);
+    const int64_t wanted = held + made - skipped;
+    set_length(output_views_[i], wanted);
     output_views_[i].data = value.fresh;
-    if (wanted.begin == value.stretch.begin || wanted.size() == 0) continue;
-    const int64_t skipped = wanted.begin - value.stretch.begin;
-    const int64_t row = wanted.size() * value.inner;
+    if ((held == 0 && skipped == 0) || wanted == 0) continue;
     for (int64_t o = 0; o < value.outer; ++o) {
-      std::memcpy(output.trimmed + o * row, value.fresh + (o * value.stretch.size() + skipped) * value.inner,
-                  static_cast<size_t>(row));
+      std::byte* const row = output.joined + o * wanted * value.inner;
+      std::memcpy(row, output.early + o * output.lead * value.inner, static_cast<size_t>(held * value.inner));
+      std::memcpy(row + held * value.inner, value.fresh + (o * made + skipped) * value.inner,
+                  static_cast<size_t>((made - skipped) * value.inner));
     }
-    output_views_[i].data = output.trimmed;
+    output_views_[i].data = output.joined;
   }
   return output_views_;
+}
+
+// What was made of the silence but stands at times of the signal waits for the first push's outputs.
+void StreamSession::hold_early() {
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    const Value& value = value_of(plan_->outputs[i].value);
+    Output& output = outputs_[i];
+    const int64_t made = value.stretch.size();
+    const int64_t skipped = std::clamp<int64_t>(output.next - value.stretch.begin, 0, made);
+    for (int64_t o = 0; o < value.outer && made > skipped; ++o) {
+      std::memcpy(output.early + (o * output.lead + output.held) * value.inner,
+                  value.fresh + (o * made + skipped) * value.inner,
+                  static_cast<size_t>((made - skipped) * value.inner));
+    }
+    output.held += made - skipped;
+  }
 }
 
 std::span<const TensorView> StreamSession::push(std::span<const TensorView> inputs) {
@@ -364,6 +364,7 @@ void StreamSession::feed_silence(std::span<const TensorView> inputs) {
     }
     take_inputs({}, count);
     run_steps();
+    hold_early();
     silence_left_ -= count;
   }
 }

@@ -29,9 +29,6 @@ struct StreamOptions {
   int threads = 1;
 };
 
-// Whether all stretches are within what the plan's kernels were prepared for.
-bool stream_fits(const Plan& plan, const StreamTimes& times, const StreamSizes& sizes);
-
 class StreamSession {
  public:
   // Allocates all that pushes need. Error(kUnsupported) naming a layer that can't run piece by piece, Error(kShape)
@@ -74,7 +71,10 @@ class StreamSession {
     int64_t state_bytes = 0;
   };
   struct Output {
-    std::byte* trimmed = nullptr;
+    std::byte* joined = nullptr;  // what is handed out where it is not just what was made: [outer, times, inner]
+    std::byte* early = nullptr;   // [outer, lead, inner]: made of the silence, but of the signal's own time
+    int64_t lead = 0;
+    int64_t held = 0;  // times in `early`
     int64_t next = 0;  // the first time that is wanted
   };
 
@@ -85,6 +85,7 @@ class StreamSession {
   void run_constants();
   void run_steps();
   void feed_silence(std::span<const TensorView> inputs);
+  void hold_early();
   void run_step(size_t index, Stretch outputs);
   std::byte* window_data(size_t index, size_t input, Stretch window);
   static void keep(Value& value);

@@ -269,13 +269,21 @@ StreamSizes StreamTimes::sizes(int64_t max_chunk) const {
 }
 
 int64_t StreamTimes::latency(size_t output) const {
-  const size_t value = root(plan_outputs_[output]);
-  const Rate rate = rates_[value];
+  const Rate rate = this->rate(output);
   int64_t latency = 0;
   until_repeats([&](int64_t pushed, const StreamState& state) {
-    latency = std::max(latency, ceil_div(pushed * rate.outputs - state.ends[value] * rate.inputs, rate.outputs));
+    latency = std::max(latency, ceil_div(pushed * rate.outputs - known(output, state) * rate.inputs, rate.outputs));
   });
   return latency;
+}
+
+int64_t StreamTimes::lead(size_t output) const {
+  const Rate rate = this->rate(output);
+  int64_t lead = 0;
+  until_repeats([&](int64_t pushed, const StreamState& state) {
+    lead = std::max(lead, known(output, state) - floor_div(pushed * rate.outputs, rate.inputs));
+  });
+  return lead;
 }
 
 int64_t StreamTimes::clean_from(size_t output) const {
@@ -290,6 +298,26 @@ int64_t StreamTimes::clean_from(size_t output) const {
     for (const size_t value : step.outputs) clean[value] = from;
   }
   return clean[root(plan_outputs_[output])];
+}
+
+bool stream_fits(const Plan& plan, const StreamTimes& times, const StreamSizes& sizes) {
+  const auto length = [&](int value) {
+    const TensorType& type = plan.values[static_cast<size_t>(value)].type;
+    return type.time_axis == TensorType::kNoTime ? std::numeric_limits<int64_t>::max() : type.shape[type.time_axis];
+  };
+  for (size_t step = 0; step < plan.steps.size(); ++step) {
+    if (times.is_constant(step)) continue;
+    size_t input = 0;
+    for (const int value : plan.steps[step].inputs) {
+      if (value < 0 || plan.values[static_cast<size_t>(value)].type.time_axis == TensorType::kNoTime) continue;
+      if (sizes.windows[step][input++] > length(value)) return false;
+    }
+    for (const int value : plan.steps[step].outputs) {
+      const auto root = static_cast<size_t>(plan.values[static_cast<size_t>(value)].storage);
+      if (sizes.fresh[root] > length(value)) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace strand

@@ -57,6 +57,8 @@ class StreamTimes {
   int64_t period() const { return period_; }
   // For an output: input samples that can have come before the output at their time has, at most.
   int64_t latency(size_t output) const;
+  // For an output: times of it that can be known before their own time has come (padding moves them), at most.
+  int64_t lead(size_t output) const;
   // The first time of an output that depends on no padding before the input's start.
   int64_t clean_from(size_t output) const;
   // Output times an input sample, as a fraction.
@@ -64,6 +66,8 @@ class StreamTimes {
     int64_t outputs = 1;
     int64_t inputs = 1;
   };
+  // How many times of an output are known.
+  int64_t known(size_t output, const StreamState& state) const { return state.ends[root(plan_outputs_[output])]; }
   Rate rate(size_t output) const { return rates_[root(plan_outputs_[output])]; }
 
  private:
@@ -100,5 +104,8 @@ class StreamTimes {
   std::vector<Rate> rates_;                       // by value
   int64_t period_ = 1;
 };
+
+// Whether all stretches are within what the plan's kernels were prepared for.
+bool stream_fits(const Plan& plan, const StreamTimes& times, const StreamSizes& sizes);
 
 }  // namespace strand
