@@ -42,6 +42,7 @@ struct LayerDescription {
   std::vector<std::string> implementations;  // asked for by name, at most one a device
   std::vector<Source> inputs;                // by position, or ...
   std::map<std::string, Source> inputs_by_port;
+  bool may_be_unused = false;  // one of several outputs of a block: nobody has to use it
   int line = 0;
 };
 

@@ -181,7 +181,10 @@ Instance Expander::instance_of(const LayerNode& node, const Surroundings& around
   }
   const auto block = blocks_.find(instance.type);
   if (block != blocks_.end()) instance.block = &block->second;
-  if (node.weights != nullptr) instance.weights = evaluator_.text(*node.weights, parameters, "weights");
+  if (node.weights != nullptr) {
+    instance.weights = evaluator_.text(*node.weights, parameters, "weights");
+    if (instance.weights.starts_with('.')) instance.weights = around.weights + instance.weights.substr(1);
+  }
   for (const YamlEntry* field : node.fields) {
     instance.fields.emplace_back(field->key, evaluator_.value(field->value, parameters));
   }
@@ -193,6 +196,13 @@ void Expander::read_inputs(Instance& instance, const Scope& scope, size_t number
   const auto resolve = [&](const YamlNode& reference) {
     return scope.resolve(evaluator_.text(reference, instance.parameters, "an input"), number, reference.line);
   };
+  const auto append = [&](const YamlNode& reference) {
+    const std::string text = evaluator_.text(reference, instance.parameters, "an input");
+    for (const Source& source : scope.resolve_all(text, number, reference.line)) {
+      evaluator_.spend(reference.line, 1);
+      instance.inputs.push_back(source);
+    }
+  };
   if (node == nullptr) {
     if (!before) {
       throw reader_.fail(instance.node.line,
@@ -201,14 +211,14 @@ void Expander::read_inputs(Instance& instance, const Scope& scope, size_t number
     }
     instance.inputs.push_back(*before);
   } else if (node->is_list()) {
-    for (const YamlNode& item : node->items) instance.inputs.push_back(resolve(item));
+    for (const YamlNode& item : node->items) append(item);
   } else if (node->is_map()) {
     for (const YamlEntry& entry : node->entries) {
       reader_.check_identifier(entry.key, entry.line, "an input's name");
       instance.inputs_by_port.emplace(entry.key, resolve(entry.value));
     }
   } else {
-    instance.inputs.push_back(resolve(*node));
+    append(*node);
   }
   if (instance.block != nullptr) order_block_inputs(instance);
 }
@@ -301,9 +311,15 @@ Binding Expander::make_block(Instance& instance) {
   Scope scope(reader_, block.layers, layer_names(block.layers, body));
   for (size_t i = 0; i < block.inputs.size(); ++i) scope.add_input(block.inputs[i], instance.inputs[i], block.line);
   const std::string weights = instance.weights.empty() ? "" : instance.weights + ".";
+  const auto first = static_cast<int>(description_.layers.size());
   Outputs outputs =
       expand_list(block.layers, block.outputs, {scope, body, instance.path + ".", weights}, instance.inputs.front());
   open_blocks_.pop_back();
+  for (const auto& [name, source] : outputs) {
+    if (outputs.size() > 1 && !source.is_input && source.index >= first) {
+      description_.layers[static_cast<size_t>(source.index)].may_be_unused = true;
+    }
+  }
   for (auto& [name, source] : outputs) name = name.substr(name.find(':') + 1);  // `lstm:h_n` is called h_n outside
   return {.outputs = std::move(outputs)};
 }

@@ -28,7 +28,8 @@ class Builder {
     graph_.file = description_.file;
     for (const InputDescription& input : description_.inputs) graph_.inputs.push_back({input, graph_.values++});
     used_.assign(description_.inputs.size(), false);
-    for (const LayerDescription& layer : description_.layers) add(layer);
+    find_needed();
+    for (size_t i = 0; i < description_.layers.size(); ++i) add(i);
     for (const OutputDescription& output : description_.outputs) {
       graph_.outputs.push_back({output.name, value_of(output.source, graph_.file)});
     }
@@ -37,7 +38,27 @@ class Builder {
   }
 
  private:
-  void add(const LayerDescription& layer) {
+  // A layer is needed by an output, by a layer that is, or because leaving it without use is a mistake.
+  void find_needed() {
+    needed_.assign(description_.layers.size(), false);
+    std::vector<bool> has_user(description_.layers.size(), false);
+    const auto use = [&](const Source& source, bool needed) {
+      if (source.is_input) return;
+      const auto layer = static_cast<size_t>(source.index);
+      has_user[layer] = true;
+      needed_[layer] = needed_[layer] || needed;
+    };
+    for (const OutputDescription& output : description_.outputs) use(output.source, true);
+    for (size_t i = description_.layers.size(); i-- > 0;) {
+      const LayerDescription& layer = description_.layers[i];
+      if (!has_user[i] && !layer.may_be_unused) needed_[i] = true;
+      for (const Source& source : layer.inputs) use(source, needed_[i]);
+      for (const auto& [port, source] : layer.inputs_by_port) use(source, needed_[i]);
+    }
+  }
+
+  void add(size_t index) {
+    const LayerDescription& layer = description_.layers[index];
     Node node;
     node.path = layer.path;
     node.weights_path = layer.weights_path;
@@ -46,6 +67,11 @@ class Builder {
     node.implementations = layer.implementations;
     try {
       node.layer = registry_.make(layer.type, layer.attributes);
+      if (!needed_[index]) {
+        node_of_.push_back(0);
+        graph_.unused.push_back(std::move(node));
+        return;
+      }
       const std::vector<layers::Port> ports = node.layer->inputs();
       node.inputs = layer.inputs_by_port.empty() ? by_position(layer, ports) : by_port(layer, ports);
     } catch (const Error& error) {
@@ -55,6 +81,7 @@ class Builder {
       node.outputs.push_back(graph_.values++);
       used_.push_back(false);
     }
+    node_of_.push_back(graph_.nodes.size());
     graph_.nodes.push_back(std::move(node));
   }
 
@@ -100,7 +127,7 @@ class Builder {
   int value_of(const Source& source, const std::string& user) {
     int value = source.index;
     if (!source.is_input) {
-      const Node& node = graph_.nodes[static_cast<size_t>(source.index)];
+      const Node& node = graph_.nodes[node_of_[static_cast<size_t>(source.index)]];
       const std::vector<std::string> outputs = node.layer->outputs();
       const auto port = source.port.empty() ? outputs.begin() : std::ranges::find(outputs, source.port);
       if (port == outputs.end()) {
@@ -128,7 +155,9 @@ class Builder {
   const Description& description_;
   const layers::LayerRegistry& registry_;
   Graph graph_;
-  std::vector<bool> used_;  // by value
+  std::vector<bool> used_;       // by value
+  std::vector<bool> needed_;     // by layer of the description
+  std::vector<size_t> node_of_;  // by layer of the description that is needed
 };
 
 std::string input_location(const Graph& graph, const InputDescription& input) {

@@ -43,6 +43,7 @@ struct Graph {
   std::string file;
   std::vector<GraphInput> inputs;
   std::vector<Node> nodes;
+  std::vector<Node> unused;  // what only an output of a block that nobody uses needs: parameters, but no values
   std::vector<GraphOutput> outputs;
   int values = 0;  // how many there are
 };

@@ -58,12 +58,12 @@ class Binder {
  public:
   Binder(const TensorMap& tensors, std::string_view dtype) : tensors_(tensors), dtype_(dtype) {}
 
-  void bind(const Node& node, TensorMap& bound) {
+  void bind(const Node& node, TensorMap& bound, bool required = true) {
     for (const layers::Parameter& parameter : node.layer->parameters()) {
       const std::string path = node.weights_path.empty() ? parameter.name : node.weights_path + "." + parameter.name;
       if (tensors_.contains(path)) {
         if (auto tensor = take(path, parameter.shape)) bound.emplace(parameter.name, std::move(*tensor));
-      } else if (!bind_weight_norm(node, parameter, bound)) {
+      } else if (!bind_weight_norm(node, parameter, bound) && required) {
         problems_.push_back("missing '" + path + "' " + to_string(parameter.shape) + ", for " + node.where);
       }
     }
@@ -191,6 +191,11 @@ NetworkWeights bind_weights(const Graph& graph, const TensorMap& tensors, std::s
   NetworkWeights weights;
   Binder binder(tensors, dtype);
   for (const Node& node : graph.nodes) binder.bind(node, weights[node.path]);
+  TensorMap unused;
+  for (const Node& node : graph.unused) {
+    binder.bind(node, unused, false);
+    unused.clear();
+  }
   binder.check(origin);
   return weights;
 }

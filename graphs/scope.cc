@@ -64,6 +64,20 @@ Source Scope::resolve(std::string_view reference, size_t layer, int line) const 
   throw reader_.fail(line, in_quotes(base) + " has no output '" + output + "'" + layers::did_you_mean(output, names));
 }
 
+std::vector<Source> Scope::resolve_all(std::string_view reference, size_t layer, int line) const {
+  const std::string_view base = reference.substr(0, reference.find(':'));
+  if (!base.ends_with(".*")) return {resolve(reference, layer, line)};
+  const std::string stem(base.substr(0, base.size() - 1));
+  std::vector<Source> sources;
+  while (bindings_.contains(stem + std::to_string(sources.size()))) {
+    sources.push_back(
+        resolve(stem + std::to_string(sources.size()) + std::string(reference.substr(base.size())), layer, line));
+  }
+  // Of a layer without repeats, or none at all.
+  if (sources.empty()) resolve(stem + "0", layer, line);
+  return sources;
+}
+
 Error Scope::unknown(std::string_view base, int line) const {
   if (base.empty()) return reader_.fail(line, "an empty name, expected a layer or input");
   std::vector<std::string> names;

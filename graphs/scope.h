@@ -35,6 +35,8 @@ class Scope {
   // What `reference`, in the inputs of layer number `layer` (or an output of the whole, at the end), leads to.
   // Error(kSchema) for an unknown name, and one that stands below: with the path where it makes a cycle.
   Source resolve(std::string_view reference, size_t layer, int line) const;
+  // The same for a reference that may be `net.*` or `net.*:skip`: each repeat in order.
+  std::vector<Source> resolve_all(std::string_view reference, size_t layer, int line) const;
 
  private:
   Error unknown(std::string_view base, int line) const;

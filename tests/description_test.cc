@@ -154,6 +154,17 @@ TEST_CASE("repeats") {
                     "inputs: [e, e.$(1 - $index)]}]")) == "e.0(x) e.1(e.0) e.2(e.1) d.0(e.2, e.1) d.1(d.0, e.0) d=d.1");
 }
 
+TEST_CASE("all repeats at once, in order") {
+  CHECK(sketch(read("layers: [{name: e, repeat: 3, type: T}, {name: d, type: U, inputs: e.*}]")) ==
+        "e.0(x) e.1(e.0) e.2(e.1) d(e.0, e.1, e.2) d=d");
+  CHECK(sketch(read(R"(
+blocks: {b: {layers: [{name: c, type: C}, {name: s, type: S}], outputs: [c, s]}}
+layers: [{name: e, repeat: 2, type: b}, {name: d, type: U, inputs: [x, "e.*:s"]}]
+)")) == "e.0.c(x) e.0.s(e.0.c) e.1.c(e.0.c) e.1.s(e.1.c) d(x, e.0.s, e.1.s) d=d");
+  CHECK_THROWS_WITH_AS(read("layers: [{name: e, type: T}, {name: d, type: U, inputs: e.*}]"),
+                       "net.yaml:3: U 'd': unknown layer or input 'e.0'", Error);
+}
+
 TEST_CASE("blocks in blocks see their own parameters, and the repeat around them") {
   const Description description = read(R"(
 blocks:
@@ -174,6 +185,10 @@ layers:
   CHECK(field(description, 7, "index") == "1");
   CHECK(description.layers[4].weights_path == "m.1.a.0.c");
   CHECK(description.layers[7].weights_path == "shared.1.c");
+  CHECK(read("blocks: {b: {layers: [{name: c, type: C, weights: .conv.$index}]}}\n"
+             "layers: [{name: a, repeat: 2, type: b, weights: .m.$index}]")
+            .layers[1]
+            .weights_path == "m.1.conv.1");
   CHECK(read("blocks: {b: {layers: [{name: c, type: C}]}}\nlayers: [{name: a, type: b, weights: ''}]")
             .layers[0]
             .weights_path == "c");

@@ -196,6 +196,39 @@ TEST_CASE("a network that no memory suffices for names itself and its largest la
   }
 }
 
+TEST_CASE("an output of a block that nobody uses is not computed, and its weights are no surprise") {
+  const std::string yaml = R"(strand: 1
+name: one
+inputs: {x: {shape: [1, 1, 4]}}
+blocks:
+  b:
+    layers:
+      - {name: scale, type: Conv1d, in_channels: 1, out_channels: 1, kernel_size: 1, bias: false}
+      - {name: skip, type: Conv1d, inputs: x, in_channels: 1, out_channels: 1, kernel_size: 1, bias: false}
+    outputs: [scale, skip]
+layers:
+  - {name: net, repeat: 2, type: b}
+  - {name: sum, type: Add, inputs: "net.*:skip"}
+)";
+  const auto weight = [](float value) { return Tensor({1, 1, 1}, std::vector<float>{value}); };
+  TensorMap weights;
+  weights.emplace("net.0.scale.weight", weight(2));
+  weights.emplace("net.0.skip.weight", weight(3));
+  weights.emplace("net.1.skip.weight", weight(5));
+  const std::vector<float> ones(4, 1.0F);
+  const auto sum = [&] {
+    const Network network = Network::from_memory(yaml, weights);
+    CHECK(network.graph().nodes.size() == 4);
+    return run_one(network, {}, Tensor({1, 1, 4}, ones)).as<const float>()[0];
+  };
+  CHECK(sum() == 13);
+  weights.emplace("net.1.scale.weight", weight(7));
+  CHECK(sum() == 13);
+  std::string unused = yaml;
+  unused.replace(unused.find("outputs: [scale, skip]"), 22, "outputs: [skip]       ");
+  CHECK_THROWS_AS(Network::from_memory(unused, weights), Error);
+}
+
 TEST_CASE("a size that two inputs share is listed once") {
   const Network network = Network::from_memory(R"(strand: 1
 inputs: {a: {shape: [batch, 2]}, b: {shape: [batch, 2]}}

@@ -1,0 +1,180 @@
+// examples/networks: every network loads, tells its shapes and runs within its layers' bounds; and those that
+// tests/networks/ built from PyTorch's modules give PyTorch's output for the same weights, by their state_dict's names.
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "graphs/compare.h"
+#include "graphs/inspect.h"
+#include "graphs/io/safetensors.h"
+#include "tests/cuda_required.h"
+
+namespace strand::testing {
+namespace {
+
+using nlohmann::json;
+
+const std::filesystem::path kSource = STRAND_SOURCE_DIR;
+
+std::string text_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  REQUIRE_MESSAGE(file, path.string());
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  size_t at = text.find(from);
+  REQUIRE_MESSAGE(at != std::string::npos, "nothing to replace: " << from);
+  for (; at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  return text;
+}
+
+// What reference.py's values() makes of a name and shape, bit for bit: no product here is rounded.
+class Uniform {
+ public:
+  explicit Uniform(const std::string& name) {
+    for (const char c : name) key_ = (key_ ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  }
+  double operator()() {
+    uint64_t z = key_ += 0x9E3779B97F4A7C15;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+    return static_cast<double>((z ^ (z >> 31)) >> 40) * 0x1p-23 - 1;
+  }
+
+ private:
+  uint64_t key_ = 0xCBF29CE484222325;
+};
+
+using Shapes = std::map<std::string, std::vector<int64_t>>;
+
+Shapes shapes_of(const std::string& text) { return json::parse(text).get<Shapes>(); }
+
+Tensor input_of(const std::string& name, const Shape& shape) {
+  Tensor tensor(TensorType{DType::kFloat32, shape});
+  Uniform uniform("input." + name);
+  for (float& value : tensor.as<float>()) value = static_cast<float>(uniform());
+  return tensor;
+}
+
+bool ends_with_one_of(const std::string& name, std::initializer_list<const char*> ends) {
+  return std::ranges::any_of(ends, [&](const char* end) { return name.ends_with(end); });
+}
+
+Tensor weight_of(const std::string& name, const Shape& shape) {
+  double offset = 0;
+  double scale = 0;
+  int axes = 0;
+  for (int i = 0; i < shape.rank(); ++i) axes += shape[i] > 1 ? 1 : 0;
+  if (ends_with_one_of(name, {"bias", "beta", "running_mean"})) {
+    scale = 0.125;
+  } else if (axes < 2 || ends_with_one_of(name, {"alpha", "running_var"})) {
+    offset = 1;
+    scale = 0.25;
+  } else {
+    scale =
+        static_cast<double>(static_cast<float>(std::sqrt(3 / static_cast<double>(shape.elements(1, shape.rank())))));
+  }
+  Tensor tensor(TensorType{DType::kFloat32, shape});
+  Uniform uniform(name);
+  for (float& value : tensor.as<float>()) value = static_cast<float>(offset + scale * uniform());
+  return tensor;
+}
+
+std::vector<Device> devices() {
+  std::vector<Device> result = {{DeviceType::kCpu, 0}};
+  if (cuda_available()) result.push_back({DeviceType::kCuda, 0});
+  return result;
+}
+
+graphs::CompareOptions options_for(const graphs::Network& network, const TensorMap& inputs) {
+  graphs::CompareOptions options;
+  options.threads = 2;
+  std::map<std::string, Shape> shapes;
+  for (const auto& [name, tensor] : inputs) shapes.emplace(name, tensor.shape());
+  options.compile.dimensions = graphs::match_dimensions(network.graph(), shapes);
+  return options;
+}
+
+void check_devices(const graphs::Network& network, const TensorMap& inputs, const graphs::Truth& truth,
+                   const TensorMap& expected, graphs::CompareOptions options) {
+  for (const Device device : devices()) {
+    CAPTURE(to_string(device));
+    options.compile.device = device;
+    const graphs::DeviceErrors errors = graphs::compare_device(network, inputs, truth, options);
+    for (const graphs::LayerErrors& layer : errors.layers) {
+      CHECK_MESSAGE(layer.errors.ok(), layer.type << " " << layer.path << " " << layer.implementation << ": "
+                                                  << layer.errors.of_bound << " of its bound");
+    }
+    for (const graphs::OutputErrors& output : errors.outputs) CHECK_MESSAGE(output.errors.ok(), output.name);
+    for (const graphs::OutputErrors& output : graphs::compare_outputs(errors.values, expected, truth)) {
+      CHECK_MESSAGE(output.errors.ok(), output.name << " against PyTorch: " << output.errors.of_bound);
+    }
+  }
+}
+
+// The reference computes in double as PyTorch did; where weight norm was folded, each with weights that may be an eps
+// apart.
+void check_truth(const graphs::Truth& truth, const TensorMap& expected, bool folded) {
+  REQUIRE(truth.outputs.size() == expected.size());
+  for (const auto& [name, tensor] : expected) {
+    CAPTURE(name);
+    const Tensor& output = truth.outputs.at(name);
+    REQUIRE(output.shape() == tensor.shape());
+    double largest = 0;
+    for (const double value : tensor.as<const double>()) largest = std::max(largest, std::fabs(value));
+    CHECK(largest > 0);
+    const double bound = folded ? 4 * truth.allowances.at(name) : 1e-11 * largest;
+    const graphs::ElementErrors errors = graphs::element_errors(output, tensor, std::array{bound});
+    CHECK_MESSAGE(errors.ok(), "cpu.reference against PyTorch: " << errors.largest << ", allowed " << bound);
+  }
+}
+
+void check_against_pytorch(const std::string& text, const std::filesystem::path& golden) {
+  Metadata metadata;
+  const TensorMap expected = read_safetensors(golden, &metadata);
+  std::string yaml = replaced(text, "weights: {seed: 0}", "weights: from_the_test.safetensors");
+  const auto replace = json::parse(metadata.at("replace")).get<std::vector<std::array<std::string, 2>>>();
+  for (const auto& [from, to] : replace) yaml = replaced(yaml, from, to);
+  TensorMap weights;
+  bool folded = false;
+  for (const auto& [name, shape] : shapes_of(metadata.at("weights"))) {
+    weights.emplace(name, weight_of(name, Shape(shape)));
+    folded = folded || ends_with_one_of(name, {"_g", "original0"});
+  }
+  const graphs::Network network = graphs::Network::from_memory(yaml, weights);
+  TensorMap inputs;
+  for (const auto& [name, shape] : shapes_of(metadata.at("inputs"))) {
+    inputs.emplace(name, input_of(name, Shape(shape)));
+  }
+  const graphs::CompareOptions options = options_for(network, inputs);
+  const graphs::Truth truth = graphs::find_truth(network, inputs, options);
+  check_truth(truth, expected, folded);
+  check_devices(network, inputs, truth, expected, options);
+}
+
+TEST_CASE("example networks tell their shapes, and give PyTorch's output") {
+  for (const auto& entry : std::filesystem::directory_iterator(kSource / "examples/networks")) {
+    if (entry.path().extension() != ".yaml") continue;
+    const std::string name = entry.path().stem().string();
+    CAPTURE(name);
+    const std::string text = text_of(entry.path());
+    const graphs::Network network = graphs::Network::load(entry.path());
+    CHECK(network.graph().name == name);
+    const graphs::NetworkSummary summary = graphs::summarise(network, {});
+    CHECK(summary.parameters > 0);
+    const std::filesystem::path golden = kSource / "tests/networks" / (name + ".safetensors");
+    if (std::filesystem::exists(golden)) check_against_pytorch(text, golden);
+  }
+}
+
+}  // namespace
+}  // namespace strand::testing
