@@ -183,7 +183,10 @@ Instance Expander::instance_of(const LayerNode& node, const Surroundings& around
   if (block != blocks_.end()) instance.block = &block->second;
   if (node.weights != nullptr) {
     instance.weights = evaluator_.text(*node.weights, parameters, "weights");
-    if (instance.weights.starts_with('.')) instance.weights = around.weights + instance.weights.substr(1);
+    if (instance.weights.starts_with('.')) {
+      instance.weights = around.weights + instance.weights.substr(1);
+      if (instance.weights.ends_with('.')) instance.weights.pop_back();  // `.`: the block's own
+    }
   }
   for (const YamlEntry* field : node.fields) {
     instance.fields.emplace_back(field->key, evaluator_.value(field->value, parameters));

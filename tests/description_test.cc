@@ -189,6 +189,10 @@ layers:
              "layers: [{name: a, repeat: 2, type: b, weights: .m.$index}]")
             .layers[1]
             .weights_path == "m.1.conv.1");
+  CHECK(read("blocks: {b: {layers: [{name: c, type: C}]}, o: {layers: [{name: i, type: b, weights: .}]}}\n"
+             "layers: [{name: a, type: o}]")
+            .layers[0]
+            .weights_path == "a.c");
   CHECK(read("blocks: {b: {layers: [{name: c, type: C}]}}\nlayers: [{name: a, type: b, weights: ''}]")
             .layers[0]
             .weights_path == "c");

@@ -27,12 +27,12 @@ class Block(nn.Module):
 class ResNet1d(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv1d(8, 64, 17, padding=8, bias=False)
-        self.bn1 = nn.BatchNorm1d(64)
-        channels = (64, 64, 128, 196, 256, 320)
+        self.conv1 = nn.Conv1d(8, 8, 17, padding=8, bias=False)
+        self.bn1 = nn.BatchNorm1d(8)
+        channels = (8, 8, 12, 16, 20, 24)
         for i in range(5):
             self.add_module(f"resblock1d_{i}", Block(*channels[i:i + 2], 4 if i else 1))
-        self.lin = nn.Linear(320, 1)
+        self.lin = nn.Linear(24, 1)
 
     def forward(self, x):
         x = y = self.bn1(self.conv1(x))
@@ -42,4 +42,6 @@ class ResNet1d(nn.Module):
 
 
 reference.write("ecg_resnet", ResNet1d(), {"ecg": [1, 8, 256]}, ["age"],
-                [["[batch, 8, 4096]", "[batch, 8, 256]"], ["in_features: 5120", "in_features: 320"]])
+                [["[batch, 8, 4096]", "[batch, 8, 256]"], ["channels: 64", "channels: 8"], ["num_features: 64", "num_features: 8"],
+                 ["[64, 128, 196, 256]", "[8, 12, 16, 20]"], ["[128, 196, 256, 320]", "[12, 16, 20, 24]"],
+                 ["in_features: 5120", "in_features: 24"]])

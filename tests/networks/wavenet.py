@@ -7,7 +7,7 @@ import reference
 
 
 class WaveNet(nn.Module):
-    def __init__(self, residual=32, skip=64, classes=256):
+    def __init__(self, residual=8, skip=16, classes=4):
         super().__init__()
         self.start_conv = nn.Conv1d(classes, residual, 1)
         self.filter_convs, self.gate_convs, self.residual_convs, self.skip_convs = (nn.ModuleList() for _ in range(4))
@@ -30,6 +30,6 @@ class WaveNet(nn.Module):
         return self.end_conv_2(self.end_conv_1(total.relu()).relu())
 
 
-reference.write("wavenet", WaveNet(classes=4), {"samples": [1, 4, 1100]}, ["logits"],
-                [["samples: {shape: [batch, 256,", "samples: {shape: [batch, 4,"], ["in_channels: 256", "in_channels: 4"],
-                 ["out_channels: 256", "out_channels: 4"]])
+reference.write("wavenet", WaveNet(), {"samples": [1, 4, 1100]}, ["logits"],
+                [["samples: {shape: [batch, 256,", "samples: {shape: [batch, 4,"], ["_channels: 256", "_channels: 4"],
+                 ["_channels: 32", "_channels: 8"], ["_channels: 64", "_channels: 16"]])
