@@ -13,8 +13,8 @@ struct Sum {
 
 // The values of kLanes threads combined, for each of them; their threadIdx.x are `lane_stride` apart and this one is
 // number `lane`. kLanes is a power of two; `shared` has an element a thread. Every thread of the block must call it.
-template <int kLanes, class Combine>
-__device__ float reduce_lanes(float value, float* shared, int lane, int lane_stride, Combine combine) {
+template <int kLanes, class T, class Combine>
+__device__ T reduce_lanes(T value, T* shared, int lane, int lane_stride, Combine combine) {
   const int self = static_cast<int>(threadIdx.x);
   __syncthreads();
   shared[self] = value;

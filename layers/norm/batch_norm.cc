@@ -14,7 +14,6 @@ namespace {
 
 // The definition, from the parameters themselves.
 struct Reference {
-  ChannelRows rows;
   double eps;
   std::shared_ptr<const Buffer> mean, variance, weight, bias;  // weight and bias null where not affine
 
@@ -23,6 +22,7 @@ struct Reference {
     const auto at = [](const std::shared_ptr<const Buffer>& values, int64_t channel) {
       return reinterpret_cast<const double*>(values->data())[channel];
     };
+    const ChannelRows rows = channel_rows(bindings.inputs[0].shape());
     const auto* x = bindings.inputs[0].ptr<const T>();
     auto* y = bindings.outputs[0].ptr<T>();
     for (int64_t i = 0; i < rows.rows * rows.length; ++i) {
@@ -105,18 +105,13 @@ std::shared_ptr<const Buffer> BatchNorm1d::packed(const Weights& weights) const 
 std::vector<Implementation> BatchNorm1d::implementations(const PrepareArgs& args) const {
   std::vector<Implementation> list;
   norm_cuda(*this, args, list);
-  const ChannelRows rows = channel_rows(args.inputs[0].shape);
-  list.push_back(float32_implementation(args, "cpu.native",
-                                        [this, &args, rows] { return batch_norm_cpu(rows, packed(args.weights)); }));
-  list.push_back(reference_implementation(args, [this, &args, rows] {
+  list.push_back(
+      float32_implementation(args, "cpu.native", [this, &args] { return batch_norm_cpu(packed(args.weights)); }));
+  list.push_back(reference_implementation(args, [this, &args] {
     const Weights& weights = args.weights;
     coefficients(weights);  // for its check
-    return Reference{rows,
-                     eps_,
-                     weights.doubles("running_mean"),
-                     weights.doubles("running_var"),
-                     affine_ ? weights.doubles("weight") : nullptr,
-                     affine_ ? weights.doubles("bias") : nullptr};
+    return Reference{eps_, weights.doubles("running_mean"), weights.doubles("running_var"),
+                     affine_ ? weights.doubles("weight") : nullptr, affine_ ? weights.doubles("bias") : nullptr};
   }));
   return list;
 }
@@ -140,7 +135,7 @@ ErrorBound BatchNorm1d::error_bound(const PrepareArgs& args) const {
   });
 }
 
-void register_norm(LayerRegistry& registry) {
+void register_batch_norm(LayerRegistry& registry) {
   registry.add({"BatchNorm1d",
                 "normalises each channel by its running statistics",
                 {{"num_features", kInteger, "channels: the size of axis 1"},

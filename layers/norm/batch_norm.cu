@@ -7,6 +7,8 @@
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
 #include "layers/norm/batch_norm.h"
+#include "layers/norm/cumulative.h"
+#include "layers/norm/normalise.h"
 
 namespace strand::layers {
 namespace {
@@ -47,6 +49,10 @@ void launch(const Context& context, const ChannelRows& rows, const void* x, void
 }  // namespace
 
 void norm_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
+  if (const auto* normalise = dynamic_cast<const Normalise*>(&layer)) return normalise_cuda(*normalise, args, list);
+  if (const auto* cumulative = dynamic_cast<const CumulativeLayerNorm*>(&layer)) {
+    return cumulative_cuda(*cumulative, args, list);
+  }
   const auto& norm = static_cast<const BatchNorm1d&>(layer);
   list.push_back(float32_implementation(args, "cuda.native", [&norm, &args] {
     const ChannelRows rows = channel_rows(args.inputs[0].shape);

@@ -42,7 +42,9 @@ struct ChannelRows {
 };
 ChannelRows channel_rows(const Shape& shape);
 
-std::unique_ptr<Kernel> batch_norm_cpu(const ChannelRows& rows, std::shared_ptr<const Buffer> packed);
+class LayerRegistry;
+void register_batch_norm(LayerRegistry& registry);
+std::unique_ptr<Kernel> batch_norm_cpu(std::shared_ptr<const Buffer> packed);
 void norm_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
 
 }  // namespace strand::layers
