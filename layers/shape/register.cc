@@ -4,6 +4,7 @@
 
 #include "engine/error.h"
 #include "layers/registry.h"
+#include "layers/shape/permute.h"
 #include "layers/shape/shape_layers.h"
 
 namespace strand::layers {
@@ -14,6 +15,22 @@ std::unique_ptr<Layer> make_slice(const Attributes& attributes) {
   if (!attributes.is_null("end")) end = attributes.integer("end");
   return std::make_unique<Slice>(attributes.integer("dim"), attributes.integer("start"), end,
                                  attributes.positive("step"));
+}
+
+std::unique_ptr<Layer> make_crop(const Attributes& attributes) {
+  const int64_t right = attributes.non_negative("right");
+  const std::optional<int64_t> end = right > 0 ? std::optional<int64_t>(-right) : std::nullopt;
+  return std::make_unique<Slice>(-1, attributes.non_negative("left"), end, 1);
+}
+
+// PyTorch's limit is memory; a thousand outputs are a mistake.
+std::unique_ptr<Layer> make_chunk(const Attributes& attributes) {
+  constexpr int64_t kMost = 1024;
+  const int64_t chunks = attributes.positive("chunks");
+  if (chunks > kMost) {
+    throw Error(ErrorCategory::kLimit, std::to_string(chunks) + " chunks, at most " + std::to_string(kMost));
+  }
+  return std::make_unique<Split>(attributes.integer("dim"), chunks);
 }
 
 PadMode parse_mode(const std::string& mode) {
@@ -55,6 +72,27 @@ void register_shape(LayerRegistry& registry) {
                 make_slice,
                 "any but for dim; bounds clamp as in PyTorch, nothing left is an error",
                 "step t + start if dim is time; whole for a start below 0"});
+  registry.add({"Crop",
+                "less of the last axis",
+                {{"left", kInteger, "elements cut from its beginning", int64_t{0}},
+                 {"right", kInteger, "elements cut from its end", int64_t{0}}},
+                make_crop,
+                "[*, L] -> [*, L - left - right]",
+                "t + left"});
+  registry.add({"Split",
+                "parts of one axis, outputs 0, 1, ...",
+                {{"sizes", kIntegers, "of the parts, which make up the axis"},
+                 {"dim", kInteger, "the axis; a negative one counts from the end", int64_t{1}}},
+                [](const Attributes& a) { return std::make_unique<Split>(a.integer("dim"), a.integers("sizes")); },
+                "any -> as many outputs as sizes, equal but for dim",
+                "pointwise; whole if dim is time"});
+  registry.add({"Chunk",
+                "one axis in equal parts (the last may be smaller), outputs 0, 1, ...",
+                {{"chunks", kInteger, "how many"},
+                 {"dim", kInteger, "the axis; a negative one counts from the end", int64_t{1}}},
+                make_chunk,
+                "any -> chunks outputs, equal but for dim; as PyTorch",
+                "pointwise; whole if dim is time"});
   registry.add({"Pad",
                 "more elements at the ends of the last axis",
                 {{"padding", kInteger | kIntegers, "[left, right], or one number for both"},
@@ -69,6 +107,40 @@ void register_shape(LayerRegistry& registry) {
                 [](const Attributes& a) { return std::make_unique<Transpose>(a.integer("dim0"), a.integer("dim1")); },
                 "any; copies",
                 "pointwise; time moves along"});
+  registry.add({"Permute",
+                "axes in another order",
+                {{"dims", kIntegers, "for each axis of the output, the input's"}},
+                [](const Attributes& a) { return std::make_unique<Permute>(a.integers("dims")); },
+                "any; copies",
+                "pointwise; time moves along"});
+  registry.add(
+      {"PixelShuffle1d",
+       "channels laid out in time",
+       {{"upscale_factor", kInteger, "r"}},
+       [](const Attributes& a) { return std::make_unique<PixelShuffle1d>(a.positive("upscale_factor"), false); },
+       "[N, C r, L] -> [N, C, L r], y[c, l r + i] = x[c r + i, l]",
+       "t / r"});
+  registry.add(
+      {"PixelUnshuffle1d",
+       "times laid out in channels",
+       {{"downscale_factor", kInteger, "r"}},
+       [](const Attributes& a) { return std::make_unique<PixelShuffle1d>(a.positive("downscale_factor"), true); },
+       "[N, C, L r] -> [N, C r, L]",
+       "r t to r t + r - 1"});
+  registry.add({"Squeeze",
+                "an axis of one element left out, without a copy",
+                {{"dim", kInteger, "the axis; it stays where it has another size"}},
+                [](const Attributes& a) { return std::make_unique<Squeeze>(a.integer("dim")); },
+                "any, without the axis; a view",
+                "pointwise",
+                {}});
+  registry.add({"Unsqueeze",
+                "an axis of one element more, without a copy",
+                {{"dim", kInteger, "its place in the output"}},
+                [](const Attributes& a) { return std::make_unique<Unsqueeze>(a.integer("dim")); },
+                "any, with the axis; a view",
+                "pointwise",
+                {}});
   registry.add(
       {"Flatten",
        "axes merged into one, without a copy",

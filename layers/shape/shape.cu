@@ -1,14 +1,15 @@
-// Slice, Pad and Transpose on CUDA.
+// Slices, Pad and reordered axes on CUDA.
 //
-// Slice with step 1 copies rows (layers/copy_rows.cuh); with a larger step, and Pad, a thread gathers four elements a
-// block's width apart, neighbours in neighbouring threads. Transpose of the last axis goes through 32 x 32 tiles in
-// shared memory (a column of padding keeps its banks apart), so that reads and writes both coalesce; where the axes
-// leave an inner one alone, a thread gathers elements along that.
+// A slice with step 1 copies rows (layers/copy_rows.cuh); with a larger step, and Pad, a thread gathers four elements a
+// block's width apart, neighbours in neighbouring threads. Where the last axis changes, matrices go through 32 x 32
+// tiles in shared memory (a column of padding keeps its banks apart), so that reads and writes both coalesce; where it
+// stays, a thread gathers elements along it.
 // Limits: 64-bit sizes; the grid rides on x. Bound by bytes: 4 an element read and 4 written.
 
 #include "layers/copy_rows.cuh"
 #include "layers/implementation_list.h"
 #include "layers/shape/pad_index.h"
+#include "layers/shape/permute.h"
 
 namespace strand::layers {
 namespace {
@@ -50,24 +51,14 @@ struct GatherPad {
   }
 };
 
-struct GatherTranspose {
-  TransposeProblem problem;
+struct CopyMatrices {
+  PermuteProblem problem;  // of whole rows
   const float* x;
   float* y;
   template <class Index>
   __device__ float load(Index i) const {
-    const auto take = [&i](int64_t size) {
-      const Index rest = i / static_cast<Index>(size);
-      const Index index = i - rest * static_cast<Index>(size);
-      i = rest;
-      return static_cast<int64_t>(index);
-    };
-    const int64_t inner = take(problem.inner);
-    const int64_t row = take(problem.rows);
-    const int64_t middle = take(problem.middle);
-    const int64_t column = take(problem.columns);
-    const int64_t outer = (static_cast<int64_t>(i) * problem.rows + row) * problem.middle + middle;
-    return x[(outer * problem.columns + column) * problem.inner + inner];
+    const Index outer = i / static_cast<Index>(problem.columns);
+    return x[start_of(problem, static_cast<int64_t>(outer)).x + (i - outer * static_cast<Index>(problem.columns))];
   }
   template <class Index>
   __device__ void store(Index i, float value) const {
@@ -83,24 +74,22 @@ struct Tiles {
 };
 
 __global__ void __launch_bounds__(cuda::kThreads)
-    transpose_tiles(TransposeProblem problem, Tiles tiles, const float* __restrict__ x, float* __restrict__ y) {
+    transpose_tiles(PermuteProblem problem, Tiles tiles, const float* __restrict__ x, float* __restrict__ y) {
   __shared__ float tile[kTile][kTile + 1];  // (row, column)
   constexpr int kStep = cuda::kThreads / kTile;
   const int along = threadIdx.x % kTile;
   const int across = threadIdx.x / kTile;
   const int64_t column = blockIdx.x % tiles.columns * kTile;
   const int64_t row = blockIdx.x / tiles.columns % tiles.rows * kTile;
-  const int64_t matrix = blockIdx.x / tiles.columns / tiles.rows;
-  const int64_t outer = matrix / problem.middle;
-  const int64_t middle = matrix % problem.middle;
+  const PermuteStart start = start_of(problem, blockIdx.x / tiles.columns / tiles.rows);
 
   for (int i = across; i < kTile; i += kStep) {
-    const int64_t source = ((outer * problem.rows + row + i) * problem.middle + middle) * problem.columns + column;
+    const int64_t source = start.x + (row + i) * problem.row_pitch + column;
     if (row + i < problem.rows && column + along < problem.columns) tile[i][along] = x[source + along];
   }
   __syncthreads();
   for (int i = across; i < kTile; i += kStep) {
-    const int64_t target = ((outer * problem.columns + column + i) * problem.middle + middle) * problem.rows + row;
+    const int64_t target = start.y + (column + i) * problem.column_pitch + row;
     if (column + i < problem.columns && row + along < problem.rows) y[target + along] = tile[along][i];
   }
 }
@@ -120,16 +109,16 @@ void run_pad(const Context& context, const PadProblem& problem, const float* x, 
                     GatherPad{problem, static_cast<float>(problem.value), x, y});
 }
 
-void run_transpose(const Context& context, const TransposeProblem& problem, const float* x, float* y) {
+void run_permute(const Context& context, const PermuteProblem& problem, const float* x, float* y) {
   if (problem.elements() == 0) return;
-  if (problem.inner > 1) {
-    return cuda::launch_flat(context, "Transpose", problem.elements(), GatherTranspose{problem, x, y});
+  if (problem.rows == 1) {
+    return cuda::launch_flat(context, "Permute", problem.elements(), CopyMatrices{problem, x, y});
   }
   const Tiles tiles{ceil_div(problem.rows, kTile), ceil_div(problem.columns, kTile)};
-  const int64_t blocks = checked_mul(problem.outer * problem.middle, tiles.rows * tiles.columns);
-  transpose_tiles<<<cuda::grid_size(blocks, "Transpose"), cuda::kThreads, 0, cuda::stream(context)>>>(problem, tiles, x,
-                                                                                                      y);
-  cuda::check_launch("Transpose");
+  const int64_t blocks = checked_mul(problem.outer, tiles.rows * tiles.columns);
+  transpose_tiles<<<cuda::grid_size(blocks, "Permute"), cuda::kThreads, 0, cuda::stream(context)>>>(problem, tiles, x,
+                                                                                                    y);
+  cuda::check_launch("Permute");
 }
 
 template <class Problem>
@@ -142,16 +131,31 @@ Implementation native(const PrepareArgs& args, const Problem& problem,
   });
 }
 
+// A slice of the input an output.
+Implementation slices(const PrepareArgs& args, const std::vector<SliceProblem>& parts) {
+  return float32_implementation(args, "cuda.native", [parts] {
+    return function_kernel([parts](const Context& context, const Bindings& bindings) {
+      for (size_t i = 0; i < parts.size(); ++i) {
+        run_slice(context, parts[i], bindings.inputs[0].ptr<const float>(), bindings.outputs[i].ptr<float>());
+      }
+    });
+  });
+}
+
 }  // namespace
 
 void shape_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   const Shape& shape = args.inputs[0].shape;
   if (const auto* slice = dynamic_cast<const Slice*>(&layer)) {
-    list.push_back(native(args, slice->problem(shape), run_slice));
+    list.push_back(slices(args, {slice->problem(shape)}));
+  } else if (const auto* split = dynamic_cast<const Split*>(&layer)) {
+    list.push_back(slices(args, split->parts(shape)));
   } else if (const auto* pad = dynamic_cast<const Pad*>(&layer)) {
     list.push_back(native(args, pad->problem(shape), run_pad));
-  } else if (const auto* transpose = dynamic_cast<const Transpose*>(&layer)) {
-    list.push_back(native(args, transpose->problem(shape), run_transpose));
+  } else if (const auto* permute = dynamic_cast<const Permute*>(&layer)) {
+    list.push_back(native(args, permute_problem(shape, permute->order(shape)), run_permute));
+  } else if (const auto* shuffle = dynamic_cast<const PixelShuffle1d*>(&layer)) {
+    list.push_back(native(args, shuffle->problem(shape), run_permute));
   }
 }
 

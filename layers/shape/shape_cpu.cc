@@ -1,4 +1,4 @@
-// Slice, Pad and Transpose on the CPU: whole stretches are copied where they lie together, and a transposition goes by
+// Slices, Pad and reordered axes on the CPU: whole stretches are copied where they lie together, and a matrix goes by
 // squares, whose both sides stay in the cache.
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 
 #include "layers/implementation_list.h"
 #include "layers/shape/pad_index.h"
+#include "layers/shape/permute.h"
 
 namespace strand::layers {
 namespace {
@@ -47,32 +48,25 @@ void slice_rows(const Context& context, const SliceProblem& p, const float* x, f
   });
 }
 
-// All rows of the matrix [rows, width] whose element (0, 0) is at x, to y; strides in elements.
-void transpose_strip(const TransposeProblem& p, const float* x, float* y, int64_t width) {
-  const int64_t x_stride = p.middle * p.columns * p.inner;
-  const int64_t y_stride = p.middle * p.rows * p.inner;
+// kSide columns of one matrix, from `column` on.
+void transpose_strip(const PermuteProblem& p, const float* x, float* y, int64_t column) {
+  const int64_t width = std::min(kSide, p.columns - column);
   for (int64_t r = 0; r < p.rows; r += kSide) {
-    const int64_t height = std::min(kSide, p.rows - r);
-    if (p.inner == 1) {
-      transpose_square(x + r * x_stride, x_stride, y + r, y_stride, height, width);
-      continue;
-    }
-    for (int64_t i = 0; i < height * width; ++i) {
-      const int64_t row = r + i / width;
-      const int64_t column = i % width;
-      copy(x + row * x_stride + column * p.inner, y + column * y_stride + row * p.inner, p.inner);
-    }
+    transpose_square(x + r * p.row_pitch + column, p.row_pitch, y + column * p.column_pitch + r, p.column_pitch,
+                     std::min(kSide, p.rows - r), width);
   }
 }
 
 }  // namespace
 
-std::unique_ptr<Kernel> slice_cpu(const SliceProblem& whole) {
-  return function_kernel([whole](const Context& context, const Bindings& bindings) {
-    const SliceProblem problem = stretch_of(whole, bindings);
-    const bool gathers = problem.step > 1 && problem.split.inner == 1;
-    (gathers ? slice_steps : slice_rows)(context, problem, bindings.inputs[0].ptr<const float>(),
-                                         bindings.outputs[0].ptr<float>());
+std::unique_ptr<Kernel> slices_cpu(const std::vector<SliceProblem>& parts) {
+  return function_kernel([parts](const Context& context, const Bindings& bindings) {
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const SliceProblem part = stretch_of(parts[i], bindings, i);
+      const bool gathers = part.step > 1 && part.split.inner == 1;
+      (gathers ? slice_steps : slice_rows)(context, part, bindings.inputs[0].ptr<const float>(),
+                                           bindings.outputs[i].ptr<float>());
+    }
   });
 }
 
@@ -100,23 +94,23 @@ std::unique_ptr<Kernel> pad_cpu(const PadProblem& whole) {
   });
 }
 
-std::unique_ptr<Kernel> transpose_cpu(const Transpose& layer) {
-  return function_kernel([layer](const Context& context, const Bindings& bindings) {
+std::unique_ptr<Kernel> permute_cpu(const AxisOrder& order) {
+  return function_kernel([order](const Context& context, const Bindings& bindings) {
     const auto* x = bindings.inputs[0].ptr<const float>();
     auto* y = bindings.outputs[0].ptr<float>();
-    const TransposeProblem p = layer.problem(bindings.inputs[0].shape());
+    const PermuteProblem p = permute_problem(bindings.inputs[0].shape(), order);
     if (p.elements() == 0) return;
-    // An item is a strip of kSide columns of one matrix.
-    const int64_t strips = (p.columns + kSide - 1) / kSide;
-    const int64_t grain = kGrain / (p.rows * kSide * p.inner) + 1;
-    context.parallel_for(p.outer * p.middle * strips, grain, [&](int64_t begin, int64_t end) {
+    // An item is a row, or a strip of kSide columns of one matrix.
+    const int64_t strips = p.rows == 1 ? 1 : (p.columns + kSide - 1) / kSide;
+    const int64_t grain = kGrain / (p.rows == 1 ? p.columns : p.rows * kSide) + 1;
+    context.parallel_for(p.outer * strips, grain, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
-        const int64_t column = item % strips * kSide;
-        const int64_t middle = item / strips % p.middle;
-        const int64_t outer = item / strips / p.middle;
-        transpose_strip(p, x + ((outer * p.rows * p.middle + middle) * p.columns + column) * p.inner,
-                        y + ((outer * p.columns + column) * p.middle + middle) * p.rows * p.inner,
-                        std::min(kSide, p.columns - column));
+        const PermuteStart start = start_of(p, item / strips);
+        if (p.rows == 1) {
+          copy(x + start.x, y + start.y, p.columns);
+        } else {
+          transpose_strip(p, x + start.x, y + start.y, item % strips * kSide);
+        }
       }
     });
   });

@@ -1,6 +1,7 @@
 #pragma once
-// The layers that only move elements: Slice, Pad and Transpose copy, Flatten and Reshape are views. Each keeps track of
-// which axis is time, and loses it where time is merged with another axis. Immutable.
+// The layers that only move elements: Slice, Split and Pad copy (permute.h has those that reorder axes), Flatten,
+// Reshape, Squeeze and Unsqueeze are views. Each keeps track of which axis is time, and loses it where time is merged
+// with another axis. Immutable.
 
 #include <optional>
 #include <string>
@@ -22,7 +23,7 @@ struct SliceProblem {
   int64_t count = 0;
   int dim = 0;
 };
-SliceProblem stretch_of(SliceProblem problem, const Bindings& bindings);
+SliceProblem stretch_of(SliceProblem problem, const Bindings& bindings, size_t output = 0);
 
 class Slice final : public Layer {
  public:
@@ -79,33 +80,27 @@ class Pad final : public Layer {
   double value_;
 };
 
-// x is [outer, rows, middle, columns, inner], y is [outer, columns, middle, rows, inner].
-struct TransposeProblem {
-  int64_t outer = 1;
-  int64_t rows = 1;
-  int64_t middle = 1;
-  int64_t columns = 1;
-  int64_t inner = 1;
-
-  int64_t elements() const { return outer * rows * middle * columns * inner; }
-};
-
-class Transpose final : public Layer {
+// Several parts of one axis, which they make up.
+class Split final : public Layer {
  public:
-  Transpose(int64_t dim0, int64_t dim1) : dim0_(dim0), dim1_(dim1) {}
+  Split(int64_t dim, std::vector<int64_t> sizes);                                         // Error(kSchema)
+  Split(int64_t dim, int64_t chunks) : dim_(dim), count_(static_cast<size_t>(chunks)) {}  // as equal as torch.chunk's
 
-  TransposeProblem problem(const Shape& shape) const;
+  std::vector<SliceProblem> parts(const Shape& shape) const;  // Error(kShape) where they are not the axis
 
+  std::vector<std::string> outputs() const override;  // "0", "1", ...
   std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
+  TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
 
  private:
-  int64_t dim0_;
-  int64_t dim1_;
+  int64_t dim_;
+  std::vector<int64_t> sizes_;  // empty for chunks
+  size_t count_;
 };
 
-// Flatten and Reshape: the same elements under another shape.
+// The same elements under another shape.
 class View : public Layer {
  public:
   virtual Shape output_shape(const Shape& input) const = 0;
@@ -136,9 +131,26 @@ class Reshape final : public View {
   std::vector<int64_t> shape_;
 };
 
-std::unique_ptr<Kernel> slice_cpu(const SliceProblem& problem);
+class Squeeze final : public View {
+ public:
+  explicit Squeeze(int64_t dim) : dim_(dim) {}
+  Shape output_shape(const Shape& input) const override;
+
+ private:
+  int64_t dim_;
+};
+
+class Unsqueeze final : public View {
+ public:
+  explicit Unsqueeze(int64_t dim) : dim_(dim) {}
+  Shape output_shape(const Shape& input) const override;
+
+ private:
+  int64_t dim_;
+};
+
+std::unique_ptr<Kernel> slices_cpu(const std::vector<SliceProblem>& parts);  // one an output
 std::unique_ptr<Kernel> pad_cpu(const PadProblem& problem);
-std::unique_ptr<Kernel> transpose_cpu(const Transpose& layer);
 void shape_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
 
 }  // namespace strand::layers

@@ -33,10 +33,10 @@ int64_t clamp_bound(int64_t bound, int64_t size) {
 
 }  // namespace
 
-SliceProblem stretch_of(SliceProblem problem, const Bindings& bindings) {
+SliceProblem stretch_of(SliceProblem problem, const Bindings& bindings, size_t output) {
   const TensorType& input = bindings.inputs[0].type;
   problem.split = split_at(input.shape, problem.dim);
-  problem.count = bindings.outputs[0].shape()[problem.dim];
+  problem.count = bindings.outputs[output].shape()[problem.dim];
   if (input.time_axis == problem.dim) problem.start += bindings.window.output * problem.step - bindings.window.input;
   return problem;
 }
@@ -81,7 +81,7 @@ std::vector<Implementation> Slice::implementations(const PrepareArgs& args) cons
   std::vector<Implementation> list;
   shape_cuda(*this, args, list);
   const SliceProblem problem = this->problem(args.inputs[0].shape);
-  list.push_back(float32_implementation(args, "cpu.native", [problem] { return slice_cpu(problem); }));
+  list.push_back(float32_implementation(args, "cpu.native", [problem] { return slices_cpu({problem}); }));
   list.push_back(reference_implementation(args, [problem] { return Reference{problem}; }));
   return list;
 }

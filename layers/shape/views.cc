@@ -81,4 +81,25 @@ Shape Reshape::output_shape(const Shape& input) const {
   return output;
 }
 
+Shape Squeeze::output_shape(const Shape& input) const {
+  const int axis = checked_axis(input, dim_);
+  if (input[axis] != 1 || input.rank() == 1) return input;  // as PyTorch; one axis stays
+  Shape output(input.sizes().first(static_cast<size_t>(axis)));
+  for (int i = axis + 1; i < input.rank(); ++i) output.append(input[i]);
+  return output;
+}
+
+Shape Unsqueeze::output_shape(const Shape& input) const {
+  if (dim_ < -input.rank() - 1 || dim_ > input.rank()) {
+    throw Error(ErrorCategory::kShape, "dim is " + std::to_string(dim_) + ", expected " +
+                                           std::to_string(-input.rank() - 1) + " to " + std::to_string(input.rank()) +
+                                           " for " + to_string(input));
+  }
+  const int axis = static_cast<int>(dim_ < 0 ? dim_ + input.rank() + 1 : dim_);
+  Shape output(input.sizes().first(static_cast<size_t>(axis)));
+  output.append(1);
+  for (int i = axis; i < input.rank(); ++i) output.append(input[i]);
+  return output;
+}
+
 }  // namespace strand::layers

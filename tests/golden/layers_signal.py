@@ -44,8 +44,52 @@ def transposed_convolutions():
         yield "ConvTranspose1d", {"in_channels": 6, "out_channels": 18, **fields}, [x], [y], module.state_dict()
 
 
+def upsampled():
+    # Few and small enough that PyTorch's rounded positions are as good as exact ones.
+    x = values(2, 2, 5)
+    for factor in (2, 4, 1.5, 2.6, 0.5):
+        for mode in ("nearest", "linear"):
+            fields = {"scale_factor": factor, "mode": mode}
+            yield "Upsample", fields, [x], [torch.nn.Upsample(**fields)(x)], {}
+    for size in (1, 4, 10, 13):
+        yield "Upsample", {"size": size}, [x], [torch.nn.Upsample(size)(x)], {}
+        for align in (None, False, True):
+            fields = {"size": size, "mode": "linear", "align_corners": align}
+            yield "Upsample", fields, [x], [torch.nn.Upsample(**fields)(x)], {}
+    fields = {"scale_factor": 3, "mode": "linear", "align_corners": True}
+    yield "Upsample", fields, [x], [torch.nn.Upsample(**fields)(x)], {}
+
+
+def rearranged():
+    x = values(2, 6, 5)
+    yield "Crop", {"left": 1, "right": 2}, [x], [x[..., 1:-2]], {}
+    for sizes, dim in (([1, 3, 2], 1), ([4, 1], -1)):
+        yield "Split", {"sizes": sizes, "dim": dim}, [x], torch.split(x, sizes, dim), {}
+    for chunks, dim in ((2, 1), (3, 2), (6, 1)):
+        yield "Chunk", {"chunks": chunks, "dim": dim}, [x], torch.chunk(x, chunks, dim), {}
+    for dims in ((0, 2, 1), (2, 0, 1), (1, 0, 2), (2, 1, 0), (0, -2, -1)):
+        yield "Permute", {"dims": dims}, [x], [x.permute(dims)], {}
+    x = values(2, 3, 2, 4)
+    yield "Permute", {"dims": (3, 1, 0, 2)}, [x], [x.permute(3, 1, 0, 2)], {}
+    # Of 2-D images of height 1: width is time, and only it grows.
+    x = values(2, 6, 5)
+    y = x.view(2, 2, 3, 5).transpose(2, 3).reshape(2, 2, 15)
+    yield "PixelShuffle1d", {"upscale_factor": 3}, [x], [y], {}
+    yield "PixelUnshuffle1d", {"downscale_factor": 3}, [y], [x], {}
+
+
+def reduced():
+    x = values(3, 4, 21)
+    for dim in (0, 1, 2, -1):
+        for keepdim in (False, True):
+            fields = {"dim": dim, "keepdim": keepdim}
+            yield "Mean", fields, [x], [x.mean(**fields)], {}
+            yield "Sum", fields, [x], [x.sum(**fields)], {}
+            yield "Max", fields, [x], [x.amax(**fields)], {}
+
+
 def main():
-    golden.write("layers_signal.safetensors", transposed_convolutions())
+    golden.write("layers_signal.safetensors", [*transposed_convolutions(), *upsampled(), *rearranged(), *reduced()])
 
 
 if __name__ == "__main__":
