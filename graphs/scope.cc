@@ -50,7 +50,8 @@ Source Scope::resolve(std::string_view reference, size_t layer, int line) const 
   const Binding& binding = found->second;
   if (colon == std::string_view::npos) return binding.outputs.front().second;
   const std::string output(reference.substr(colon + 1));
-  reader_.check_identifier(output, line, "the output's name in " + in_quotes(reference));
+  const bool number = !output.empty() && output.find_first_not_of("0123456789") == std::string::npos;  // Split's
+  if (!number) reader_.check_identifier(output, line, "the output's name in " + in_quotes(reference));
   if (binding.is_layer) {
     Source source = binding.outputs.front().second;
     source.port = output;
