@@ -75,12 +75,12 @@ int64_t BroadcastWalk::row_offset(size_t input, int64_t row) const {
   return offset;
 }
 
-BroadcastWalk broadcast_walk(std::span<const TensorType> inputs, const Shape& result) {
-  std::vector<BroadcastWalk::Strides> strides;
-  for (const TensorType& input : inputs) strides.push_back(strides_of(input.shape, result));
+BroadcastWalk broadcast_walk(std::span<const TensorView> inputs, const Shape& result) {
+  std::array<BroadcastWalk::Strides, BroadcastWalk::kMaxInputs> strides;
+  for (size_t i = 0; i < inputs.size(); ++i) strides[i] = strides_of(inputs[i].shape(), result);
 
   // Innermost first, then turned round.
-  BroadcastWalk walk{0, {}, std::vector<BroadcastWalk::Strides>(inputs.size())};
+  BroadcastWalk walk{0, {}, {}};
   for (int axis = result.rank() - 1; axis >= 0; --axis) {
     if (result[axis] == 1) continue;
     const auto at = static_cast<size_t>(axis);

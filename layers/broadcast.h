@@ -4,7 +4,6 @@
 
 #include <array>
 #include <span>
-#include <vector>
 
 #include "engine/tensor.h"
 
@@ -20,16 +19,18 @@ int broadcast_time_axis(std::span<const TensorType> inputs);
 // axes of size 1 dropped. At least one axis; the innermost stride of an input is 1, or 0 where it stays.
 struct BroadcastWalk {
   using Strides = std::array<int64_t, Shape::kMaxRank>;  // elements, outermost axis first
+  static constexpr size_t kMaxInputs = 5;
 
   int axes = 1;
   std::array<int64_t, Shape::kMaxRank> sizes{};
-  std::vector<Strides> inputs;
+  std::array<Strides, kMaxInputs> inputs{};
 
   int64_t row_length() const { return sizes[static_cast<size_t>(axes - 1)]; }
   // Where an input's elements for a row (all axes but the innermost, flat) begin.
   int64_t row_offset(size_t input, int64_t row) const;
   bool varies(size_t input) const { return inputs[input][static_cast<size_t>(axes - 1)] != 0; }
 };
-BroadcastWalk broadcast_walk(std::span<const TensorType> inputs, const Shape& result);
+// Of at most kMaxInputs; allocates nothing.
+BroadcastWalk broadcast_walk(std::span<const TensorView> inputs, const Shape& result);
 
 }  // namespace strand::layers

@@ -1,6 +1,7 @@
 #include <limits>
 
 #include "tests/make_layer.h"
+#include "tests/run_pieces.h"
 
 namespace strand::testing {
 namespace {
@@ -11,7 +12,7 @@ std::vector<Tensor> random_tensors(const std::vector<Shape>& shapes) {
   return tensors;
 }
 
-TEST_CASE("Add and Multiply broadcast") {
+TEST_CASE("Add, Subtract, Multiply and Divide broadcast") {
   const std::vector<std::vector<Shape>> rows = {
       {{5}, {5}},
       {{2, 3, 31}, {2, 3, 31}},
@@ -30,9 +31,31 @@ TEST_CASE("Add and Multiply broadcast") {
       {{3, 40000}, {40000}},
   };
   for (const auto& shapes : rows) {
-    for (const char* type : {"Add", "Multiply"}) {
+    for (const char* type : {"Add", "Subtract", "Multiply", "Divide"}) {
       check_layer(*make_layer(type), random_tensors(shapes), {}, type + (" " + to_string(shapes[0])));
     }
+  }
+}
+
+TEST_CASE("a number in place of the second input") {
+  for (const char* type : {"Add", "Subtract", "Multiply", "Divide"}) {
+    for (const double value : {0.1, -3.0, 0.0}) {
+      const auto layer = make_layer(type, {{"value", value}});
+      for (const Shape& shape : {Shape{1}, Shape{2, 3, 31}, Shape{0, 3}, Shape{3, 40001}}) {
+        check_layer(*layer, random_tensors({shape}), {}, type);
+      }
+    }
+    CHECK(time_map_of(*make_layer(type, {{"value", 2}}), {signal({1, 4, 9})}) == TimeMap::pointwise());
+  }
+  CHECK(refusal(ErrorCategory::kSchema, [] {
+          infer_one(*make_layer("Divide", {{"value", 2}}), {signal({2}), signal({2})});
+        }) == "takes one input beside its value, got 2");
+}
+
+TEST_CASE("combining piece by piece") {
+  for (const char* type : {"Add", "Subtract", "Multiply", "Divide"}) {
+    check_pieces(*make_layer(type), random_tensors({{2, 3, 203}, {2, 3, 203}, {1, 1, 203}}), {}, type);
+    check_pieces(*make_layer(type, {{"value", 0.3}}), random_tensors({{2, 3, 203}}), {}, type);
   }
 }
 
@@ -49,7 +72,7 @@ TEST_CASE("combining takes NaN and Inf as float32 does") {
   std::vector<Tensor> inputs;
   inputs.push_back(tensor_of({4}, {inf, inf, 0, 1}));
   inputs.push_back(tensor_of({4}, {-inf, 1, inf, std::numeric_limits<float>::quiet_NaN()}));
-  for (const char* type : {"Add", "Multiply"}) check_layer(*make_layer(type), inputs, {}, type);
+  for (const char* type : {"Add", "Subtract", "Multiply", "Divide"}) check_layer(*make_layer(type), inputs, {}, type);
   check_layer(*make_layer("Concat", {{"dim", 0}}), inputs, {}, "Concat");
 }
 

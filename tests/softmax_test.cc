@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "tests/make_layer.h"
+#include "tests/run_pieces.h"
 
 namespace strand::testing {
 namespace {
@@ -13,6 +14,7 @@ TEST_CASE("Softmax along every axis at odd sizes") {
                              Shape{2, 3, 4, 5}, Shape{1, 130, 70}, Shape{0, 3, 4}}) {
     for (int64_t dim = -shape.rank(); dim < shape.rank(); ++dim) {
       check_layer(*make_layer("Softmax", {{"dim", dim}}), shape, "Softmax " + std::to_string(dim));
+      check_layer(*make_layer("LogSoftmax", {{"dim", dim}}), shape, "LogSoftmax " + std::to_string(dim));
     }
   }
 }
@@ -21,6 +23,8 @@ TEST_CASE("Softmax over long rows") {
   for (const int64_t length : {255, 1024, 1025, 5000, 40000}) {
     check_layer(*make_layer("Softmax", {{"dim", -1}}), Shape{2, length}, "Softmax");
     check_layer(*make_layer("Softmax", {{"dim", 0}}), Shape{length, 3}, "Softmax");
+    check_layer(*make_layer("LogSoftmax", {{"dim", -1}}), Shape{2, length}, "LogSoftmax");
+    check_layer(*make_layer("LogSoftmax", {{"dim", 0}}), Shape{length, 3}, "LogSoftmax");
   }
 }
 
@@ -30,6 +34,8 @@ TEST_CASE("Softmax far apart: large differences keep their bound, and what under
   for (float& x : inputs[0].as<float>()) x *= 60;
   check_layer(*make_layer("Softmax", {{"dim", 1}}), inputs, {}, "Softmax, wide");
   check_layer(*make_layer("Softmax", {{"dim", 0}}), inputs, {}, "Softmax, wide");
+  check_layer(*make_layer("LogSoftmax", {{"dim", 1}}), inputs, {}, "LogSoftmax, wide");
+  check_layer(*make_layer("LogSoftmax", {{"dim", 0}}), inputs, {}, "LogSoftmax, wide");
 }
 
 TEST_CASE("Softmax takes masks, NaN and Inf as PyTorch does") {
@@ -50,7 +56,16 @@ TEST_CASE("Softmax takes masks, NaN and Inf as PyTorch does") {
       CHECK(at(0, 1) == 0);
       for (size_t i = 0; i < 9; ++i) CHECK(std::isnan(at(1 + i / 3, i % 3)));
     });
+    const auto logarithm = make_layer("LogSoftmax", {{"dim", rows ? 1 : 0}});
+    check_layer(*logarithm, inputs, {}, "LogSoftmax with NaN and Inf");
   }
+}
+
+TEST_CASE("Softmax piece by piece") {
+  std::vector<Tensor> inputs;
+  inputs.push_back(random_tensor({2, 5, 203}));
+  check_pieces(*make_layer("Softmax", {{"dim", 1}}), inputs, {}, "Softmax");
+  check_pieces(*make_layer("LogSoftmax", {{"dim", 1}}), inputs, {}, "LogSoftmax");
 }
 
 TEST_CASE("Softmax's times and errors") {

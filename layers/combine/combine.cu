@@ -1,11 +1,15 @@
-// Add, Multiply and Concat on CUDA.
+// Add, Subtract, Multiply, Divide and Concat on CUDA.
 //
-// Add and Multiply: the result is flat; a thread takes four vectors of 16 bytes (or four floats where rows do not allow
+// All but Concat: the result is flat; a thread takes four vectors of 16 bytes (or four floats where rows do not allow
 // it), finds each one's place in the inputs by the walk's sizes and strides (no division at all where no input is
 // broadcast) and folds the inputs in their order. Four inputs a launch; further ones are folded onto the result.
+// A number in place of an input makes a function of each element (layers/cuda_launch.cuh).
 // Concat: a launch an input, each a copy of rows (layers/copy_rows.cuh).
 // Limits: none on size. Bound by bytes: 4 an element of each input and 4 an output, broadcast inputs from the cache.
 
+#include <array>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "layers/combine/combine.h"
@@ -15,13 +19,25 @@
 namespace strand::layers {
 namespace {
 
-constexpr int kInputs = 4;  // a launch
+constexpr size_t kInputs = 4;  // a launch
 
 struct AddOp {
   __device__ float operator()(float a, float b) const { return a + b; }
 };
+struct SubtractOp {
+  __device__ float operator()(float a, float b) const { return a - b; }
+};
 struct MultiplyOp {
   __device__ float operator()(float a, float b) const { return a * b; }
+};
+struct DivideOp {
+  __device__ float operator()(float a, float b) const { return a / b; }
+};
+
+template <class Op>
+struct WithValue {
+  float value;
+  __device__ float operator()(float x) const { return Op()(x, value); }
 };
 
 __device__ void splat(float value, float& result) { result = value; }
@@ -63,13 +79,14 @@ struct Elements {
         const Index rest = row / static_cast<Index>(sizes[axis]);
         const Index index = row - rest * static_cast<Index>(sizes[axis]);
 #pragma unroll
-        for (int k = 0; k < kInputs; ++k) offsets[k] += static_cast<int64_t>(index) * operand[k].strides[axis - 1];
+        for (int k = 0; k < static_cast<int>(kInputs); ++k)
+          offsets[k] += static_cast<int64_t>(index) * operand[k].strides[axis - 1];
         row = rest;
       }
     }
     Vector result;
 #pragma unroll
-    for (int k = 0; k < kInputs; ++k) {
+    for (int k = 0; k < static_cast<int>(kInputs); ++k) {
       if (k >= operands) break;
       const float* source = operand[k].data + offsets[k];
       Vector value;
@@ -88,24 +105,20 @@ struct Elements {
   }
 };
 
-// The walk's operands: the inputs, and the result after them.
-const float* operand_data(const Bindings& bindings, size_t i) {
-  return (i < bindings.inputs.size() ? bindings.inputs[i] : bindings.outputs[0]).ptr<const float>();
-}
-
 // Whether all that varies along rows can be read and written 16 bytes at a time.
-bool vectors_fit(const BroadcastWalk& walk, const Bindings& bindings) {
-  bool fit = walk.row_length() % 4 == 0;
-  for (size_t i = 0; fit && i < walk.inputs.size(); ++i) {
+bool vectors_fit(const BroadcastWalk& walk, std::span<const TensorView> operands, const TensorView& output) {
+  bool fit = walk.row_length() % 4 == 0 && cuda::aligned16(output.data);
+  for (size_t i = 0; fit && i < operands.size(); ++i) {
     if (!walk.varies(i)) continue;
-    fit = cuda::aligned16(operand_data(bindings, i));
+    fit = cuda::aligned16(operands[i].data);
     for (int axis = 0; axis + 1 < walk.axes; ++axis) fit = fit && walk.inputs[i][static_cast<size_t>(axis)] % 4 == 0;
   }
   return fit;
 }
 
 template <class Vector, class Op>
-void launch(const Context& context, const BroadcastWalk& walk, const Bindings& bindings) {
+void launch(const Context& context, const BroadcastWalk& walk, std::span<const TensorView> operands,
+            const TensorView& output) {
   constexpr auto kWidth = static_cast<int64_t>(sizeof(Vector) / sizeof(float));
   Elements<Vector, Op> elements;
   elements.axes = walk.axes;
@@ -115,37 +128,54 @@ void launch(const Context& context, const BroadcastWalk& walk, const Bindings& b
     elements.sizes[axis] = axis == 0 ? size / kWidth : size;
     count *= elements.sizes[axis];
   }
-  elements.y = bindings.outputs[0].ptr<Vector>();
+  elements.y = output.ptr<Vector>();
+  for (size_t i = 0; i < operands.size(); ++i) {
+    Operand& operand = elements.operand[elements.operands++];
+    operand.data = operands[i].ptr<const float>();
+    operand.varies = walk.varies(i);
+    for (int axis = 1; axis < walk.axes; ++axis) {
+      operand.strides[axis - 1] = walk.inputs[i][static_cast<size_t>(walk.axes - 1 - axis)];
+    }
+  }
+  cuda::launch_flat(context, "elementwise", count, elements);
+}
+
+template <class Op>
+void combine_inputs(const Context& context, const Bindings& bindings) {
+  const TensorView& output = bindings.outputs[0];
   // Every launch but the first begins with the result so far.
-  const size_t result = bindings.inputs.size();
-  for (size_t next = 0; next < result;) {
-    elements.operands = 0;
-    const auto add = [&](size_t i) {
-      Operand& operand = elements.operand[elements.operands++];
-      operand.data = operand_data(bindings, i);
-      operand.varies = walk.varies(i);
-      for (int axis = 1; axis < walk.axes; ++axis) {
-        operand.strides[axis - 1] = walk.inputs[i][static_cast<size_t>(walk.axes - 1 - axis)];
-      }
-    };
-    if (next > 0) add(result);
-    while (next < result && elements.operands < kInputs) add(next++);
-    cuda::launch_flat(context, "elementwise", count, elements);
+  for (size_t next = 0; next < bindings.inputs.size();) {
+    std::array<TensorView, kInputs> operands;
+    size_t count = 0;
+    if (next > 0) operands[count++] = output;
+    while (next < bindings.inputs.size() && count < operands.size()) operands[count++] = bindings.inputs[next++];
+    const auto used = std::span<const TensorView>(operands).first(count);
+    const BroadcastWalk walk = broadcast_walk(used, output.shape());
+    (vectors_fit(walk, used, output) ? launch<cuda::Float4, Op> : launch<float, Op>)(context, walk, used, output);
   }
 }
 
-using Launch = decltype(&launch<float, AddOp>);
-
-std::unique_ptr<Kernel> elementwise_kernel(Operation operation, const PrepareArgs& args) {
-  std::vector<TensorType> types(args.inputs.begin(), args.inputs.end());
-  types.push_back(args.outputs[0]);
-  const bool add = operation == Operation::kAdd;
-  const Launch scalars = add ? launch<float, AddOp> : launch<float, MultiplyOp>;
-  const Launch vectors = add ? launch<cuda::Float4, AddOp> : launch<cuda::Float4, MultiplyOp>;
-  return function_kernel([walk = broadcast_walk(types, args.outputs[0].shape), scalars, vectors](
-                             const Context& context, const Bindings& bindings) {
-    (vectors_fit(walk, bindings) ? vectors : scalars)(context, walk, bindings);
+template <class Op>
+std::unique_ptr<Kernel> kernel_of(const std::optional<double>& value) {
+  if (!value) return function_kernel(combine_inputs<Op>);
+  return function_kernel([own = WithValue<Op>{static_cast<float>(*value)}](const Context& context, const Bindings& b) {
+    cuda::launch_unary(context, "elementwise", b.inputs[0].ptr<const float>(), b.outputs[0].ptr<float>(),
+                       b.outputs[0].elements(), own);
   });
+}
+
+std::unique_ptr<Kernel> elementwise_kernel(const Elementwise& layer) {
+  switch (layer.operation()) {
+    case Operation::kAdd:
+      return kernel_of<AddOp>(layer.value());
+    case Operation::kSubtract:
+      return kernel_of<SubtractOp>(layer.value());
+    case Operation::kMultiply:
+      return kernel_of<MultiplyOp>(layer.value());
+    case Operation::kDivide:
+      break;
+  }
+  return kernel_of<DivideOp>(layer.value());
 }
 
 std::unique_ptr<Kernel> concat_kernel(Concat::Parts parts) {
@@ -168,9 +198,9 @@ void combine_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Imple
                                           [concat, &args] { return concat_kernel(concat->parts(args.inputs)); }));
     return;
   }
-  const Operation operation = static_cast<const Elementwise&>(layer).operation();
+  const auto& elementwise = static_cast<const Elementwise&>(layer);
   list.push_back(
-      float32_implementation(args, "cuda.native", [operation, &args] { return elementwise_kernel(operation, args); }));
+      float32_implementation(args, "cuda.native", [&elementwise] { return elementwise_kernel(elementwise); }));
 }
 
 }  // namespace strand::layers

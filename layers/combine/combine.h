@@ -1,7 +1,8 @@
 #pragma once
-// The layers of two or more inputs: Add and Multiply element by element with NumPy's broadcasting, and Concat along an
-// axis; all in the order of their inputs. Immutable.
+// The layers of two or more inputs: Add, Subtract, Multiply and Divide element by element with NumPy's broadcasting (or
+// of one input and a number), and Concat along an axis; all in the order of their inputs. Immutable.
 
+#include <optional>
 #include <vector>
 
 #include "layers/axes.h"
@@ -10,13 +11,15 @@
 
 namespace strand::layers {
 
-enum class Operation : uint8_t { kAdd, kMultiply };
+enum class Operation : uint8_t { kAdd, kSubtract, kMultiply, kDivide };
 
 class Elementwise final : public Layer {
  public:
-  explicit Elementwise(Operation operation) : operation_(operation) {}
+  // `value` stands for the second of two inputs.
+  explicit Elementwise(Operation operation, std::optional<double> value = {}) : operation_(operation), value_(value) {}
 
   Operation operation() const { return operation_; }
+  const std::optional<double>& value() const { return value_; }
 
   std::vector<Port> inputs() const override { return {{"input", false, true}}; }
   std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
@@ -26,6 +29,7 @@ class Elementwise final : public Layer {
 
  private:
   Operation operation_;
+  std::optional<double> value_;
 };
 
 class Concat final : public Layer {
@@ -50,7 +54,7 @@ class Concat final : public Layer {
   int64_t dim_;
 };
 
-std::unique_ptr<Kernel> elementwise_cpu(Operation operation, BroadcastWalk walk);
+std::unique_ptr<Kernel> elementwise_cpu(Operation operation, std::optional<double> value);
 // The elements of an input for each index of the axes before `axis`.
 inline int64_t part_of(const TensorView& input, int axis) { return input.shape().elements(axis, input.shape().rank()); }
 std::unique_ptr<Kernel> concat_cpu(int axis);

@@ -17,44 +17,72 @@ using ConstRow = Eigen::Map<const Eigen::ArrayXf>;
 
 void fold(Operation operation, const float* source, bool varies, Row result) {
   const ConstRow row(source, varies ? result.size() : 1);
-  if (operation == Operation::kAdd) {
-    varies ? result += row : result += *source;
-  } else {
-    varies ? result *= row : result *= *source;
+  switch (operation) {
+    case Operation::kAdd:
+      varies ? result += row : result += *source;
+      return;
+    case Operation::kSubtract:
+      varies ? result -= row : result -= *source;
+      return;
+    case Operation::kMultiply:
+      varies ? result *= row : result *= *source;
+      return;
+    case Operation::kDivide:
+      varies ? result /= row : result /= *source;
   }
 }
 
+// Some of the inputs; the first of all begins the result.
+struct Batch {
+  Operation operation;
+  std::span<const TensorView> inputs;
+  bool begins;
+  std::optional<float> value;
+  BroadcastWalk walk;
+};
+
 // count elements of one row, from `column` on.
-void combine_row(Operation operation, const BroadcastWalk& walk, const Bindings& bindings, int64_t row, int64_t column,
-                 int64_t count) {
-  Row result(bindings.outputs[0].ptr<float>() + row * walk.row_length() + column, count);
-  for (size_t i = 0; i < bindings.inputs.size(); ++i) {
-    const float* source =
-        bindings.inputs[i].ptr<const float>() + walk.row_offset(i, row) + (walk.varies(i) ? column : 0);
-    if (i > 0) {
-      fold(operation, source, walk.varies(i), result);
-    } else if (walk.varies(i)) {
+void combine_row(const Batch& batch, float* y, int64_t row, int64_t column, int64_t count) {
+  Row result(y + row * batch.walk.row_length() + column, count);
+  for (size_t i = 0; i < batch.inputs.size(); ++i) {
+    const bool varies = batch.walk.varies(i);
+    const float* source = batch.inputs[i].ptr<const float>() + batch.walk.row_offset(i, row) + (varies ? column : 0);
+    if (i > 0 || !batch.begins) {
+      fold(batch.operation, source, varies, result);
+    } else if (varies) {
       result = ConstRow(source, count);
     } else {
       result = *source;
     }
   }
+  if (batch.value) fold(batch.operation, &*batch.value, false, result);
+}
+
+void combine_batch(const Context& context, const Batch& batch, const TensorView& output) {
+  context.parallel_for(output.elements(), kGrain, [&](int64_t begin, int64_t end) {
+    // Stretches of a long row stay in the cache from input to input.
+    constexpr int64_t kStretch = 4096;
+    for (int64_t from = begin; from < end; from += kStretch) {
+      for_each_stretch(from, std::min(end, from + kStretch), batch.walk.row_length(),
+                       [&](int64_t row, int64_t column, int64_t count) {
+                         combine_row(batch, output.ptr<float>(), row, column, count);
+                       });
+    }
+  });
 }
 
 }  // namespace
 
-std::unique_ptr<Kernel> elementwise_cpu(Operation operation, BroadcastWalk walk) {
-  return function_kernel([operation, walk = std::move(walk)](const Context& context, const Bindings& bindings) {
-    context.parallel_for(bindings.outputs[0].elements(), kGrain, [&](int64_t begin, int64_t end) {
-      // Stretches of a long row stay in the cache from input to input.
-      constexpr int64_t kStretch = 4096;
-      for (int64_t from = begin; from < end; from += kStretch) {
-        for_each_stretch(from, std::min(end, from + kStretch), walk.row_length(),
-                         [&](int64_t row, int64_t column, int64_t count) {
-                           combine_row(operation, walk, bindings, row, column, count);
-                         });
-      }
-    });
+std::unique_ptr<Kernel> elementwise_cpu(Operation operation, std::optional<double> value) {
+  std::optional<float> rounded;
+  if (value) rounded = static_cast<float>(*value);
+  return function_kernel([operation, rounded](const Context& context, const Bindings& bindings) {
+    const TensorView& output = bindings.outputs[0];
+    for (size_t first = 0; first < bindings.inputs.size(); first += BroadcastWalk::kMaxInputs) {
+      const auto inputs =
+          bindings.inputs.subspan(first, std::min(BroadcastWalk::kMaxInputs, bindings.inputs.size() - first));
+      combine_batch(context, {operation, inputs, first == 0, rounded, broadcast_walk(inputs, output.shape())}, output);
+    }
   });
 }
 

@@ -9,21 +9,39 @@
 namespace strand::layers {
 namespace {
 
+double combined(Operation operation, double a, double b) {
+  switch (operation) {
+    case Operation::kAdd:
+      return a + b;
+    case Operation::kSubtract:
+      return a - b;
+    case Operation::kMultiply:
+      return a * b;
+    case Operation::kDivide:
+      break;
+  }
+  return a / b;
+}
+
 // The definition: for each element of the result, the elements of the inputs that its indices name.
 struct Reference {
   Operation operation;
+  std::optional<double> value;
   bool magnitudes = false;  // of the inputs, for the error bound
 
   template <class T>
   void operator()(const Bindings& bindings) const {
     const TensorView& output = bindings.outputs[0];
+    const bool sum = magnitudes && operation == Operation::kSubtract;
+    const Operation own = sum ? Operation::kAdd : operation;
+    const auto term = [this](double x) { return magnitudes ? std::fabs(x) : x; };
     for (int64_t i = 0; i < output.elements(); ++i) {
-      double result = operation == Operation::kAdd ? 0 : 1;
-      for (const TensorView& input : bindings.inputs) {
-        const auto own = static_cast<double>(input.ptr<const T>()[offset(input.shape(), output.shape(), i)]);
-        const double value = magnitudes ? std::fabs(own) : own;
-        result = operation == Operation::kAdd ? result + value : result * value;
-      }
+      const auto at = [&](const TensorView& input) {
+        return term(static_cast<double>(input.ptr<const T>()[offset(input.shape(), output.shape(), i)]));
+      };
+      double result = at(bindings.inputs[0]);
+      for (const TensorView& input : bindings.inputs.subspan(1)) result = combined(own, result, at(input));
+      if (value) result = combined(own, result, term(*value));
       output.ptr<T>()[i] = static_cast<T>(result);
     }
   }
@@ -45,13 +63,17 @@ struct Reference {
 }  // namespace
 
 std::vector<TensorType> Elementwise::infer(std::span<const TensorType> inputs) const {
-  if (inputs.size() < 2) {
+  if (value_ && inputs.size() != 1) {
+    throw Error(ErrorCategory::kSchema, "takes one input beside its value, got " + std::to_string(inputs.size()));
+  }
+  if (!value_ && inputs.size() < 2) {
     throw Error(ErrorCategory::kSchema, "takes two or more inputs, got " + std::to_string(inputs.size()));
   }
   return {{inputs[0].dtype, broadcast_shape(inputs), broadcast_time_axis(inputs)}};
 }
 
 TimeMap Elementwise::time_map(int input, int, std::span<const TensorType> inputs) const {
+  if (value_) return TimeMap::pointwise();
   const int time = broadcast_time_axis(inputs);
   const TensorType& own = inputs[static_cast<size_t>(input)];
   if (own.time_axis == TensorType::kNoTime) return TimeMap::all("an input without time is used at every time");
@@ -65,18 +87,18 @@ TimeMap Elementwise::time_map(int input, int, std::span<const TensorType> inputs
 std::vector<Implementation> Elementwise::implementations(const PrepareArgs& args) const {
   std::vector<Implementation> list;
   combine_cuda(*this, args, list);
-  list.push_back(float32_implementation(args, "cpu.native", [this, &args] {
-    return elementwise_cpu(operation_, broadcast_walk(args.inputs, args.outputs[0].shape));
-  }));
-  list.push_back(reference_implementation(args, [this] { return Reference{operation_}; }));
+  list.push_back(float32_implementation(args, "cpu.native", [this] { return elementwise_cpu(operation_, value_); }));
+  list.push_back(reference_implementation(args, [this] { return Reference{operation_, value_}; }));
   return list;
 }
 
 ErrorBound Elementwise::error_bound(const PrepareArgs& args) const {
-  // One rounding an input after the first.
-  return error_bound_of(
-      static_cast<double>(args.inputs.size()),
-      [reference = Reference{operation_, true}](const Bindings& bindings) { reference.operator()<double>(bindings); });
+  // One rounding an input after the first, and that of the value and its own.
+  const size_t roundings = args.inputs.size() + (value_ ? 1 : 0);
+  return error_bound_of(static_cast<double>(roundings),
+                        [reference = Reference{operation_, value_, true}](const Bindings& bindings) {
+                          reference.operator()<double>(bindings);
+                        });
 }
 
 }  // namespace strand::layers

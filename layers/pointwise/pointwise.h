@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "layers/layer.h"
-#include "layers/pointwise/functions.h"
+#include "layers/functions.h"
 
 namespace strand::layers {
 

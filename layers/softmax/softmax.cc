@@ -40,28 +40,35 @@ void for_each_row(const AxisSplit& split, const Bindings& bindings, Body body) {
 }
 
 struct Reference {
-  AxisSplit split;
+  Softmax layer;
   template <class T>
   void operator()(const Bindings& bindings) const {
-    for_each_row<T>(split, bindings, [](const T* x, T* y, int64_t size, int64_t stride) {
+    const AxisSplit split = layer.split(bindings.inputs[0].shape());
+    for_each_row<T>(split, bindings, [this](const T* x, T* y, int64_t size, int64_t stride) {
       const RowSums row = sums_of(x, size, stride);
       for (int64_t i = 0; i < size * stride; i += stride) {
-        y[i] = static_cast<T>(std::exp(static_cast<double>(x[i]) - row.max) / row.sum);
+        const double distance = static_cast<double>(x[i]) - row.max;
+        y[i] = static_cast<T>(layer.log() ? distance - std::log(row.sum) : std::exp(distance) / row.sum);
       }
     });
   }
 };
 
 // exp turns the rounding of x - max into a relative error of |x - max| * eps, in the sum with each term's weight; the
-// rest is exp's own error, the sum's and the division's.
+// rest is exp's own error, the sum's and the division's. The logarithm's error is the sum's relative one.
 struct Scale {
-  AxisSplit split;
+  Softmax layer;
   void operator()(const Bindings& bindings) const {
-    for_each_row<double>(split, bindings, [](const double* x, double* y, int64_t size, int64_t stride) {
+    const AxisSplit split = layer.split(bindings.inputs[0].shape());
+    for_each_row<double>(split, bindings, [this](const double* x, double* y, int64_t size, int64_t stride) {
       const RowSums row = sums_of(x, size, stride);
       const double common = 4 + row.distance / row.sum + std::log2(static_cast<double>(size));
       for (int64_t i = 0; i < size * stride; i += stride) {
         const double distance = row.max - x[i];
+        if (layer.log()) {
+          y[i] = common + distance;
+          continue;
+        }
         const double e = std::exp(-distance) / row.sum;
         y[i] = (e != 0 ? e * (common + distance) : 0) + kUnderflow;
       }
@@ -84,22 +91,20 @@ TimeMap Softmax::time_map(int, int, std::span<const TensorType> inputs) const {
 std::vector<Implementation> Softmax::implementations(const PrepareArgs& args) const {
   std::vector<Implementation> list;
   softmax_cuda(*this, args, list);
-  const AxisSplit rows = split(args.inputs[0].shape);
-  list.push_back(float32_implementation(args, "cpu.native", [rows] { return softmax_cpu(rows); }));
-  list.push_back(reference_implementation(args, [rows] { return Reference{rows}; }));
+  list.push_back(float32_implementation(args, "cpu.native", [this] { return softmax_cpu(*this); }));
+  list.push_back(reference_implementation(args, [this] { return Reference{*this}; }));
   return list;
 }
 
-ErrorBound Softmax::error_bound(const PrepareArgs& args) const {
-  return error_bound_of(4, Scale{split(args.inputs[0].shape)});
-}
+ErrorBound Softmax::error_bound(const PrepareArgs&) const { return error_bound_of(4, Scale{*this}); }
 
 void register_softmax(LayerRegistry& registry) {
-  registry.add({"Softmax",
-                "exp(x) over its sum along one axis",
-                {{"dim", kInteger, "the axis; a negative one counts from the end"}},
-                [](const Attributes& a) { return std::make_unique<Softmax>(a.integer("dim")); },
-                "any",
+  const std::vector<Field> fields = {{"dim", kInteger, "the axis; a negative one counts from the end"}};
+  registry.add({"Softmax", "exp(x) over its sum along one axis", fields,
+                [](const Attributes& a) { return std::make_unique<Softmax>(a.integer("dim")); }, "any",
+                "pointwise; whole if dim is time"});
+  registry.add({"LogSoftmax", "the logarithm of Softmax", fields,
+                [](const Attributes& a) { return std::make_unique<Softmax>(a.integer("dim"), true); }, "any",
                 "pointwise; whole if dim is time"});
 }
 

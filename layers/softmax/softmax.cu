@@ -1,4 +1,5 @@
-// Softmax on CUDA: the tensor as [outer, size, inner], a row being the `size` elements that lie `inner` apart.
+// Softmax and LogSoftmax on CUDA: the tensor as [outer, size, inner], a row being the `size` elements that lie `inner`
+// apart.
 //
 // Mapping: a block has (columns, lanes) threads, columns * lanes = 256. It owns `columns` rows that lie side by side;
 // the `lanes` threads of a row share its elements. With inner = 1 a row is contiguous, so lanes run along x (32, or all
@@ -25,7 +26,7 @@ struct Rows {
 };
 
 // kContiguous: lanes run along x and rows are `size` apart. Otherwise columns do.
-template <bool kContiguous, int kLanes>
+template <bool kLog, bool kContiguous, int kLanes>
 __global__ void __launch_bounds__(kThreads)
     softmax_kernel(const float* __restrict__ x, float* __restrict__ y, Rows rows) {
   constexpr int kColumns = kThreads / kLanes;
@@ -47,34 +48,40 @@ __global__ void __launch_bounds__(kThreads)
   float sum = 0;
   for (int64_t i = lane; i < size; i += kLanes) sum += expf(x[i * stride] - max);
   sum = cuda::reduce_lanes<kLanes>(sum, shared, lane, kLaneStride, cuda::Sum());
-  for (int64_t i = lane; i < size; i += kLanes) y[i * stride] = expf(x[i * stride] - max) / sum;
+  const float shift = kLog ? logf(sum) : 0.0F;
+  for (int64_t i = lane; i < size; i += kLanes) {
+    const float distance = x[i * stride] - max;
+    y[i * stride] = kLog ? distance - shift : expf(distance) / sum;
+  }
 }
 
 template <bool kContiguous, int kLanes>
-void launch(const Context& context, const AxisSplit& split, const float* x, float* y) {
+void launch(const Context& context, bool log, const AxisSplit& split, const float* x, float* y) {
   const int64_t count = kContiguous ? split.outer : split.inner;
   const Rows rows{split.size, split.inner, ceil_div(count, kThreads / kLanes), count};
   const unsigned grid = cuda::grid_size(checked_mul(rows.tiles, kContiguous ? 1 : split.outer), "Softmax");
-  softmax_kernel<kContiguous, kLanes><<<grid, kThreads, 0, cuda::stream(context)>>>(x, y, rows);
+  const auto kernel = log ? softmax_kernel<true, kContiguous, kLanes> : softmax_kernel<false, kContiguous, kLanes>;
+  kernel<<<grid, kThreads, 0, cuda::stream(context)>>>(x, y, rows);
   cuda::check_launch("Softmax");
 }
 
 }  // namespace
 
 void softmax_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
-  const AxisSplit split = static_cast<const Softmax&>(layer).split(args.inputs[0].shape);
-  list.push_back(float32_implementation(args, "cuda.native", [split] {
-    return function_kernel([split](const Context& context, const Bindings& bindings) {
+  const auto& softmax = static_cast<const Softmax&>(layer);
+  const AxisSplit split = softmax.split(args.inputs[0].shape);
+  list.push_back(float32_implementation(args, "cuda.native", [split, log = softmax.log()] {
+    return function_kernel([split, log](const Context& context, const Bindings& bindings) {
       constexpr int64_t kLongRow = 1024;
       if (split.elements() == 0) return;
       const auto* x = bindings.inputs[0].ptr<const float>();
       auto* y = bindings.outputs[0].ptr<float>();
       if (split.inner > 1) {
-        launch<false, 8>(context, split, x, y);
+        launch<false, 8>(context, log, split, x, y);
       } else if (split.size > kLongRow) {
-        launch<true, 256>(context, split, x, y);
+        launch<true, 256>(context, log, split, x, y);
       } else {
-        launch<true, 32>(context, split, x, y);
+        launch<true, 32>(context, log, split, x, y);
       }
     });
   }));

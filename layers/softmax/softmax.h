@@ -1,6 +1,6 @@
 #pragma once
-// Softmax over one axis: exp(x - max) / sum of exp(x - max), PyTorch's. A NaN anywhere, or nothing but -Inf, makes all
-// of its row NaN. Immutable.
+// Softmax over one axis: exp(x - max) / sum of exp(x - max), and LogSoftmax: x - max - log of that sum, PyTorch's. A
+// NaN anywhere, or nothing but -Inf, makes all of its row NaN. Immutable.
 
 #include <vector>
 
@@ -11,7 +11,9 @@ namespace strand::layers {
 
 class Softmax final : public Layer {
  public:
-  explicit Softmax(int64_t dim) : dim_(dim) {}
+  explicit Softmax(int64_t dim, bool log = false) : dim_(dim), log_(log) {}
+
+  bool log() const { return log_; }
 
   AxisSplit split(const Shape& shape) const { return split_at(shape, dim_); }
 
@@ -22,9 +24,10 @@ class Softmax final : public Layer {
 
  private:
   int64_t dim_;
+  bool log_;
 };
 
-std::unique_ptr<Kernel> softmax_cpu(const AxisSplit& split);
+std::unique_ptr<Kernel> softmax_cpu(const Softmax& layer);
 void softmax_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
 
 }  // namespace strand::layers

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes layers_pointwise.safetensors: the activations as PyTorch computes them in float64, from float32 values.
+"""Writes layers_pointwise.safetensors: the activations and LogSoftmax as PyTorch computes them in float64, from float32 values.
 
 Run with a Python that has PyTorch (made with 1.13): layers_pointwise.py
 """
@@ -36,6 +36,8 @@ def cases():
     yield "Hardtanh", {"min_val": -0.3, "max_val": 2.7}, wide
     for bounds in ({"min": 0.1}, {"max": -0.1}, {"min": -1.3, "max": 0.2}, {"min": 1, "max": -1}):
         yield "Clamp", bounds, wide
+    for dim in (0, 1, -1):
+        yield "LogSoftmax", {"dim": dim}, 5 * torch.randn(2, 3, 21).double()
 
 
 def run(type, fields, x):

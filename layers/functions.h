@@ -1,6 +1,6 @@
 #pragma once
 // The activations' formulas, each written once for float, double, CPU lanes and CUDA threads. Adding one: a struct, its
-// name in Activation below, and its entry in the table of pointwise.cc. PyTorch's formulas, so that thresholds, NaN and
+// name in Activation below, and its entry in the table of pointwise/pointwise.cc. PyTorch's formulas, so that thresholds, NaN and
 // Inf are as there.
 //
 // A float32 result may be off by kFactor * eps * scale(x, y), y being the true value; without scale(), |y|. kArithmetic
@@ -11,7 +11,7 @@
 #include <variant>
 
 #include "layers/implementation_list.h"
-#include "layers/pointwise/formula.h"
+#include "layers/formula.h"
 
 namespace strand::layers {
 

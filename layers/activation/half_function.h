@@ -1,0 +1,32 @@
+#pragma once
+// HalfFunction's formulas, by number: the branch is the same for all elements of a run.
+
+#include "layers/activation/activation.h"
+#include "layers/functions.h"
+
+namespace strand::layers {
+
+template <class V>
+STRAND_HD V half_function(HalfFunction function, const V& x) {
+  switch (function) {
+    case HalfFunction::kReLU:
+      return Relu()(x);
+    case HalfFunction::kTanh:
+      return Tanh()(x);
+    case HalfFunction::kSigmoid:
+      return Sigmoid()(x);
+    case HalfFunction::kSoftsign:
+      return Softsign()(x);
+    case HalfFunction::kSiLU:
+      return Silu()(x);
+    case HalfFunction::kGELU:
+      return Gelu()(x);
+    case HalfFunction::kHardtanh:
+      return Clamp{-1, 1}(x);
+    case HalfFunction::kIdentity:
+      break;
+  }
+  return x;
+}
+
+}  // namespace strand::layers
