@@ -103,8 +103,9 @@ template <bool kLstm>
 void launch_cell(const Context& context, const RecurrentProblem& problem, const Recurrence& layer) {
   const auto shared = static_cast<size_t>(shared_bytes(problem));
   const auto threads = static_cast<unsigned>(round_up(problem.gates() * problem.hidden_size, 32));
+  // The most that any layer may ask for: the attribute belongs to the function, which Sessions of all threads share.
   cuda::check(cudaFuncSetAttribute(recurrent_block_kernel<kLstm>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   static_cast<int>(shared)),
+                                   static_cast<int>(kShared)),
               "cudaFuncSetAttribute");
   const unsigned grid = cuda::grid_size(checked_mul(problem.batch, problem.directions), "LSTM or GRU");
   recurrent_block_kernel<kLstm><<<grid, threads, shared, cuda::stream(context)>>>(layer);

@@ -216,10 +216,11 @@ void launch_tile(const Context& context, const RecurrentProblem& problem, Recurr
   const int64_t fixed = (kThreads * kRows + kRows * kBatch + std::min<int64_t>(problem.hidden_size, kPiece) * kBatch) *
                         static_cast<int64_t>(sizeof(float));
   const int64_t weights = grid.a_block * kRows * problem.hidden_size * static_cast<int64_t>(sizeof(float));
-  grid.keep_weights = fixed + weights <= attribute(context, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  const int most = attribute(context, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  grid.keep_weights = fixed + weights <= most;
   const int64_t shared = fixed + (grid.keep_weights ? weights : 0);
-  cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-              "cudaFuncSetAttribute");
+  // The most that any layer may ask for: the attribute belongs to the function, which Sessions of all threads share.
+  cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), "cudaFuncSetAttribute");
   void* arguments[] = {&layer, &grid};
   const unsigned blocks = cuda::grid_size(grid.blocks * problem.directions, "LSTM or GRU");
   cuda::check(cudaLaunchCooperativeKernel(kernel, dim3(blocks), dim3(kThreads), arguments, static_cast<size_t>(shared),
