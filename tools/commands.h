@@ -9,6 +9,7 @@ namespace strand::tools {
 void add_run(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, int& exit_code);
+void add_verify(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_layers(CLI::App& app, int& exit_code);
 

@@ -23,6 +23,7 @@ constexpr const char* kExamples = R"(Examples:
   strand run net.yaml --input call.wav --output probabilities.npy
   strand inspect net.yaml --set length=16000
   strand compare net.yaml --devices cpu,cuda
+  strand verify net.yaml
   strand bench net.yaml --device cuda
   strand layers Conv1d
 `strand COMMAND --help` tells more.)";
@@ -40,6 +41,7 @@ int run_command(int argc, char** argv) {
   add_run(app, exit_code);
   add_inspect(app, exit_code);
   add_compare(app, exit_code);
+  add_verify(app, exit_code);
   add_bench(app, exit_code);
   add_layers(app, exit_code);
   try {
