@@ -68,6 +68,7 @@ void StreamSession::lay_out() {
                                    size_of(type.dtype));
     values_[i].capacity = sizes.history[i];
   }
+  state_bytes_ = stream_state_bytes(*plan_, sizes);
   const auto bytes_of = [](const Value& value, int64_t times) {
     return checked_mul(checked_mul(value.outer, value.inner), times);
   };
@@ -80,7 +81,6 @@ void StreamSession::lay_out() {
       steps_[i].state_bytes = plan_->steps[i].kernel->state_bytes();
       steps_[i].state = layout.take(steps_[i].state_bytes);
     }
-    state_bytes_ = layout.used();
     for (size_t i = 0; i < values_.size(); ++i) {
       if (plan_->values[i].storage != static_cast<int>(i)) continue;
       values_[i].fresh = layout.take(bytes_of(values_[i], timed(plan_->values[i].type) ? sizes.fresh[i] : 1));

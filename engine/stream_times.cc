@@ -320,4 +320,16 @@ bool stream_fits(const Plan& plan, const StreamTimes& times, const StreamSizes& 
   return true;
 }
 
+int64_t stream_state_bytes(const Plan& plan, const StreamSizes& sizes) {
+  int64_t bytes = 0;
+  for (size_t value = 0; value < plan.values.size(); ++value) {
+    TensorType kept = plan.values[value].type;
+    if (kept.time_axis == TensorType::kNoTime) continue;
+    kept.shape.set(kept.time_axis, sizes.history[value]);
+    bytes = checked_add(bytes, kept.bytes());
+  }
+  for (const PlanStep& step : plan.steps) bytes = checked_add(bytes, step.kernel->state_bytes());
+  return bytes;
+}
+
 }  // namespace strand

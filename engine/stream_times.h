@@ -108,4 +108,7 @@ class StreamTimes {
 // Whether all stretches are within what the plan's kernels were prepared for.
 bool stream_fits(const Plan& plan, const StreamTimes& times, const StreamSizes& sizes);
 
+// Bytes that live from push to push: the history of each value, and the kernels' states.
+int64_t stream_state_bytes(const Plan& plan, const StreamSizes& sizes);
+
 }  // namespace strand

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/checked.h"
+#include "engine/stream_times.h"
 
 namespace strand::graphs {
 namespace {
@@ -17,6 +18,22 @@ std::vector<ExtentSummary> extents_of(const Graph& graph, std::span<const Tensor
     }
   }
   return extents;
+}
+
+StreamSummary stream_of(const Plan& plan) {
+  StreamSummary summary;
+  try {
+    const StreamTimes times(plan);
+    for (size_t output = 0; output < plan.outputs.size(); ++output) {
+      summary.latency = std::max(summary.latency, times.latency(output));
+    }
+    summary.period = times.period();
+    summary.state_bytes = stream_state_bytes(plan, times.sizes(1));
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::kUnsupported && error.category() != ErrorCategory::kLimit) throw;
+    summary.refused = error.what();
+  }
+  return summary;
 }
 
 }  // namespace
@@ -56,6 +73,8 @@ NetworkSummary summarise(const Network& network, const CompileOptions& options) 
   summary.extents = extents_of(graph, types);
   const std::shared_ptr<const Plan> plan = network.compile(options);
   summary.arena_bytes = plan->arena_bytes;
+  summary.stream = stream_of(*plan);
+  summary.rate = graph.inputs.empty() ? 0 : graph.inputs[0].description.rate;
   for (const PlanStep& step : plan->steps) {
     summary.weight_bytes = checked_add(summary.weight_bytes, step.weight_bytes);
   }

@@ -34,6 +34,14 @@ struct ExtentSummary {
   TimeExtent extent;
 };
 
+// What a stream of the network takes, with pushes of one sample.
+struct StreamSummary {
+  std::string refused;  // the layer that can't run piece by piece, and why; nothing below is meant then
+  int64_t latency = 0;  // input samples that can have come before the output at their time has, at most
+  int64_t period = 1;   // input samples after which all strides are where they began
+  int64_t state_bytes = 0;
+};
+
 struct NetworkSummary {
   std::string name;
   Device device;
@@ -42,6 +50,8 @@ struct NetworkSummary {
   std::vector<LayerSummary> layers;
   std::vector<PortSummary> outputs;
   std::vector<ExtentSummary> extents;
+  StreamSummary stream;
+  int64_t rate = 0;  // Hz, of the first input; 0: not said
   int64_t parameters = 0;
   int64_t multiply_adds = 0;
   int64_t weight_bytes = 0;

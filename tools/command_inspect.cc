@@ -78,6 +78,18 @@ std::string describe(const graphs::TimeExtent& extent) {
   return text;
 }
 
+std::string describe(const graphs::StreamSummary& stream, int64_t rate) {
+  if (!stream.refused.empty()) return "not possible: " + stream.refused;
+  std::string text = fmt::format("{} samples of latency", format_count(stream.latency));
+  if (rate > 0) {
+    text += fmt::format(" ({:.3g} ms at {} Hz)", 1e3 * static_cast<double>(stream.latency) / static_cast<double>(rate),
+                        format_count(rate));
+  }
+  text += fmt::format(", {} of state", format_bytes(stream.state_bytes));
+  if (stream.period > 1) text += fmt::format(", strides repeat every {} samples", format_count(stream.period));
+  return text;
+}
+
 // Each reason once, with the layers that it holds for.
 void print_declined(const graphs::NetworkSummary& summary) {
   std::map<std::string, std::vector<std::string>> layers_by_reason;
@@ -110,6 +122,7 @@ void print_summary(const graphs::NetworkSummary& summary) {
   for (const graphs::ExtentSummary& extent : summary.extents) {
     fmt::print("receptive field  {} -> {}: {}\n", extent.input, extent.output, describe(extent.extent));
   }
+  fmt::print("stream           {}\n", describe(summary.stream, summary.rate));
   fmt::print("peak memory      {}: {} of weights, {} of activations and workspaces\n",
              format_bytes(summary.peak_bytes()), format_bytes(summary.weight_bytes), format_bytes(summary.arena_bytes));
   print_declined(summary);
@@ -160,6 +173,14 @@ nlohmann::ordered_json to_json(const graphs::ExtentSummary& extent) {
   return json;
 }
 
+nlohmann::ordered_json to_json(const graphs::StreamSummary& stream, int64_t rate) {
+  if (!stream.refused.empty()) return {{"refused", stream.refused}};
+  nlohmann::ordered_json json = {
+      {"latency_samples", stream.latency}, {"period_samples", stream.period}, {"state_bytes", stream.state_bytes}};
+  if (rate > 0) json["latency_ms"] = 1e3 * static_cast<double>(stream.latency) / static_cast<double>(rate);
+  return json;
+}
+
 nlohmann::ordered_json to_json(const graphs::NetworkSummary& summary) {
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
   for (const graphs::LayerSummary& layer : summary.layers) layers.push_back(to_json(layer));
@@ -174,6 +195,7 @@ nlohmann::ordered_json to_json(const graphs::NetworkSummary& summary) {
           {"parameters", summary.parameters},
           {"multiply_adds", summary.multiply_adds},
           {"receptive_fields", extents},
+          {"stream", to_json(summary.stream, summary.rate)},
           {"weight_bytes", summary.weight_bytes},
           {"arena_bytes", summary.arena_bytes},
           {"peak_bytes", summary.peak_bytes()}};

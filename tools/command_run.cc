@@ -12,6 +12,7 @@
 #include "tools/commands.h"
 #include "tools/options.h"
 #include "tools/progress.h"
+#include "tools/run_tiled.h"
 #include "tools/table.h"
 #include "tools/tensor_files.h"
 
@@ -22,6 +23,7 @@ constexpr const char* kExamples = R"(Examples:
   strand run net.yaml --input call.wav --output probabilities.npy
   strand run net.yaml --input audio=a.npy --input condition=c.npy --output all.npz --device cuda
   strand run net.yaml --random --set length=16000 --weights random --seed 7
+  strand run net.yaml --input hour.wav --output out.wav --max-memory 500MB
 Without --output the outputs' ranges are printed and nothing is written.)";
 
 struct RunOptions {
@@ -30,11 +32,9 @@ struct RunOptions {
   std::vector<std::string> outputs;
   bool random = false;
   int rate = 0;
+  int64_t tile = 0;        // samples; 0: the whole signal at once
+  std::string max_memory;  // "2GiB"
 };
-
-double milliseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-}
 
 std::string count_implementations(const Plan& plan) {
   std::map<std::string, int> counts;
@@ -90,17 +90,11 @@ int output_rate(const RunOptions& options, const graphs::Graph& graph, const Inp
   throw Error(ErrorCategory::kShape, "audio output: no rate is known; say it with --rate");
 }
 
-struct Result {
-  TensorMap outputs;
-  double prepare_ms = 0;
-  double run_ms = 0;
-};
-
-Result compute(Session& session, const Inputs& inputs) {
+RunResult compute(Session& session, const Inputs& inputs) {
   const Plan& plan = session.plan();
   std::vector<TensorView> views;
   for (const PlanPort& input : plan.inputs) views.push_back(inputs.tensors.find(input.name)->second.view());
-  Result result;
+  RunResult result;
   const auto start = std::chrono::steady_clock::now();
   std::vector<Tensor> outputs = session.run_to_host(views);
   result.run_ms = milliseconds_since(start);
@@ -108,12 +102,10 @@ Result compute(Session& session, const Inputs& inputs) {
   return result;
 }
 
-void report(const Session& session, size_t layers, const Inputs& inputs, const OutputFiles& files,
-            const Result& result) {
-  const Plan& plan = session.plan();
-  const std::string threads = plan.device.is_cpu() ? fmt::format(", {} thread{}", session.context().threads(),
-                                                                 session.context().threads() == 1 ? "" : "s")
-                                                   : std::string();
+void report(const Plan& plan, size_t layers, int used_threads, const Inputs& inputs, const OutputFiles& files,
+            const RunResult& result) {
+  const std::string threads =
+      plan.device.is_cpu() ? fmt::format(", {} thread{}", used_threads, used_threads == 1 ? "" : "s") : std::string();
   fmt::print("network  {} ({} layers) on {}{}, {}\n", plan.name, layers, to_string(plan.device), threads,
              to_string(plan.precision));
   for (const PlanPort& input : plan.inputs) {
@@ -127,6 +119,7 @@ void report(const Session& session, size_t layers, const Inputs& inputs, const O
     fmt::print("output   {}  {}  {}{}\n", output.name, to_string(tensor.type()), range_of(tensor),
                target.empty() ? ", not written (no --output)" : ", to " + target);
   }
+  if (!result.tiles.empty()) fmt::print("tiles    {}\n", result.tiles);
   fmt::print("time     {} for this first run, {} to prepare\n", format_ms(result.run_ms), format_ms(result.prepare_ms));
 }
 
@@ -143,17 +136,28 @@ int run(const RunOptions& options) {
 
   progress.say("preparing");
   const auto start = std::chrono::steady_clock::now();
-  Session session(network.compile(compile), options.network.threads);
-  const double prepare_ms = milliseconds_since(start);
-  const int rate = output_rate(options, network.graph(), inputs, session.plan(), files);
-
-  progress.say("computing");
-  Result result = compute(session, inputs);
+  const std::shared_ptr<const Plan> plan = network.compile(compile);
+  const int rate = output_rate(options, network.graph(), inputs, *plan, files);
+  const int threads = Context(Device{}, options.network.threads).threads();
+  RunResult result;
+  double prepare_ms = 0;
+  if (options.tile > 0 || !options.max_memory.empty()) {
+    const int64_t tile =
+        options.tile > 0 ? options.tile : graphs::tile_for_memory(network, compile, parse_bytes(options.max_memory));
+    graphs::TiledSession session(network, compile, tile, threads);
+    prepare_ms = milliseconds_since(start);
+    result = compute_tiled(session, inputs, progress);
+  } else {
+    Session session(plan, threads);
+    prepare_ms = milliseconds_since(start);
+    progress.say("computing");
+    result = compute(session, inputs);
+  }
   result.prepare_ms = prepare_ms;
   progress.say("writing");
   files.write(result.outputs, rate);
   progress.finish();
-  report(session, network.graph().nodes.size(), inputs, files, result);
+  report(*plan, network.graph().nodes.size(), threads, inputs, files, result);
   return 0;
 }
 
@@ -170,6 +174,11 @@ void add_run(CLI::App& app, int& exit_code) {
   command->add_flag("--random", options->random, "Fill inputs that no file is given for with N(0, 1) from --seed");
   command->add_option("--rate", options->rate, "Rate of audio outputs in Hz, where it is not the input's")
       ->check(CLI::Range(1, 100'000'000));
+  CLI::Option* tile = command->add_option("--tile", options->tile, "Compute in tiles of so many input samples")
+                          ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  command
+      ->add_option("--max-memory", options->max_memory, "Compute in the largest tiles that take at most, such as 2GiB")
+      ->excludes(tile);
   add_device_option(*command, options->network);
   add_network_options(*command, options->network);
   command->footer(kExamples);

@@ -1,0 +1,53 @@
+#include "tools/run_tiled.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "engine/error.h"
+#include "graphs/signal.h"
+#include "tools/table.h"
+
+namespace strand::tools {
+
+// Bytes, of "2GiB", "500MB" or a plain number.
+int64_t parse_bytes(const std::string& text) {
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}};
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  const auto* found = std::ranges::find(kUnits, unit, &std::pair<std::string_view, double>::first);
+  if (error != std::errc() || found == std::end(kUnits) || !(number > 0) || number * found->second > 0x1p62) {
+    throw Error(ErrorCategory::kSchema, fmt::format("--max-memory {}: expected bytes, such as 2GiB or 500MB", text));
+  }
+  return static_cast<int64_t>(number * found->second);
+}
+
+RunResult compute_tiled(graphs::TiledSession& session, const Inputs& inputs, Progress& progress) {
+  const Plan& plan = session.plan();
+  RunResult result;
+  for (size_t i = 0; i < plan.outputs.size(); ++i) {
+    result.outputs.emplace(plan.outputs[i].name, Tensor(session.output_type(i)));
+  }
+  const graphs::Tiling& tiling = session.tiling();
+  const auto start = std::chrono::steady_clock::now();
+  session.run(
+      [&](size_t input, int64_t begin, const TensorView& target) {
+        TensorView whole = inputs.tensors.find(plan.inputs[input].name)->second.view();
+        whole.type.time_axis = target.type.time_axis;
+        const bool timed = whole.type.time_axis != TensorType::kNoTime;
+        convert(timed ? graphs::cut_times(whole, begin, begin + tiling.window).view() : whole, target);
+        progress.say(fmt::format("sample {} of {}", begin, tiling.length));
+      },
+      [&](size_t output, int64_t begin, const TensorView& stretch) {
+        graphs::put_times(stretch, result.outputs.find(plan.outputs[output].name)->second.view(), begin);
+      });
+  result.run_ms = milliseconds_since(start);
+  result.tiles = fmt::format("{} of {} samples, read in windows of {}; {} of activations", format_count(tiling.count),
+                             format_count(tiling.tile), format_count(tiling.window), format_bytes(session.bytes()));
+  return result;
+}
+
+}  // namespace strand::tools
