@@ -1,5 +1,5 @@
-// Session::run allocates nothing from its second call on. malloc itself is intercepted, in every thread, since Eigen
-// and the standard library do not all go through operator new.
+// Session::run allocates nothing from its second call on, and StreamSession::push from its first. malloc itself is
+// intercepted, in every thread, since Eigen and the standard library do not all go through operator new.
 
 #include <doctest/doctest.h>
 
@@ -15,6 +15,7 @@
 
 #include "engine/session.h"
 #include "graphs/network.h"
+#include "graphs/stream.h"
 #include "layers/function_kernel.h"
 #include "layers/registry.h"
 
@@ -102,6 +103,30 @@ layers:
 outputs: [an_output_with_a_long_name]
 )";
 
+// Branches of different delay, ends of every kind, strides, a vector that has no time.
+constexpr const char* kStreamed = R"(
+strand: 1
+name: streamed
+weights: {seed: 3}
+inputs:
+  an_input_with_a_long_name: {shape: [2, 3, length], defaults: {length: 600}}
+  a_condition_with_a_long_name: {shape: [2, 3, 1]}
+layers:
+  - {name: told, type: Add, inputs: [an_input_with_a_long_name, a_condition_with_a_long_name]}
+  - {name: stem, type: Conv1d, in_channels: 3, out_channels: 8, kernel_size: 7, padding: 3, padding_mode: reflect}
+  - {name: relu, type: ReLU}
+  - {name: past, type: Conv1d, in_channels: 8, out_channels: 8, kernel_size: 3, dilation: 9, padding: causal}
+  - {name: add, type: Add, inputs: [past, relu]}
+  - {name: edge, type: Conv1d, in_channels: 8, out_channels: 8, kernel_size: 4, padding: [2, 1], padding_mode: replicate}
+  - {name: both, type: Concat, inputs: [edge, add], dim: 1}
+  - {name: half, type: Conv1d, in_channels: 16, out_channels: 16, kernel_size: 4, stride: 2, groups: 16}
+  - {name: norm, type: BatchNorm1d, num_features: 16}
+  - {name: max, type: MaxPool1d, kernel_size: 3, stride: 3, padding: 1}
+  - {name: gelu, type: GELU}
+  - {name: an_output_with_a_long_name, type: ConvTranspose1d, in_channels: 16, out_channels: 2, kernel_size: 5, stride: 2}
+outputs: [an_output_with_a_long_name, half]
+)";
+
 constexpr const char* kAllocating = R"(
 strand: 1
 name: allocating
@@ -162,6 +187,26 @@ int allocations_of(const graphs::Network& network, int threads, const std::strin
   return allocations;
 }
 
+// Those of pushes of every size up to the largest and down again, from the first on.
+int allocations_of_stream(const graphs::Network& network, StreamStart start, int64_t max_chunk) {
+  StreamSession session(graphs::compile_stream(network, {}, max_chunk), {.max_chunk = max_chunk, .start = start});
+  const Tensor chunk({DType::kFloat32, {2, 3, max_chunk}, 2});
+  for (float& value : chunk.as<float>()) value = 0.5F;
+  const Tensor condition({2, 3, 1}, std::array<float, 6>{1, 2, 3, 4, 5, 6});
+  std::array inputs{chunk.view(), condition.view()};
+  allocations = 0;
+  for (int round = 0; round < 2; ++round) {
+    counting = true;
+    for (int64_t size = 0; size <= 2 * max_chunk; ++size) {
+      inputs[0].type.shape.set(2, size <= max_chunk ? size : 2 * max_chunk - size);
+      session.push(inputs);
+    }
+    counting = false;
+    session.reset();
+  }
+  return allocations;
+}
+
 bool skipped(const char* name) {
   if (!kIntercepts) std::printf("SKIPPED: %s: malloc can't be intercepted in this build\n", name);
   return !kIntercepts;
@@ -175,6 +220,18 @@ TEST_CASE("a second run allocates nothing") {
       CAPTURE(threads);
       CAPTURE(implementation);
       CHECK(allocations_of(network, threads, implementation) == 0);
+    }
+  }
+}
+
+TEST_CASE("pushes into a stream allocate nothing, whatever their size") {
+  if (skipped("pushes into a stream allocate nothing")) return;
+  const auto network = graphs::Network::from_memory(kStreamed, {});
+  for (const StreamStart start : {StreamStart::kPadding, StreamStart::kSilence, StreamStart::kContext}) {
+    for (const int64_t max_chunk : {1, 7, 64}) {
+      CAPTURE(static_cast<int>(start));
+      CAPTURE(max_chunk);
+      CHECK(allocations_of_stream(network, start, max_chunk) == 0);
     }
   }
 }

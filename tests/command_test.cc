@@ -56,7 +56,7 @@ std::vector<float> values_of(const Tensor& tensor) {
 }  // namespace
 
 TEST_CASE("every subcommand explains itself") {
-  for (const char* command : {"run", "inspect", "compare", "bench", "layers"}) {
+  for (const char* command : {"run", "stream", "inspect", "compare", "bench", "layers"}) {
     CAPTURE(command);
     const CommandResult result = run_strand({command, "--help"});
     CHECK(result.code == 0);

@@ -7,6 +7,7 @@
 namespace strand::tools {
 
 void add_run(CLI::App& app, int& exit_code);
+void add_stream(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, int& exit_code);
 void add_verify(CLI::App& app, int& exit_code);

@@ -21,6 +21,7 @@ constexpr int kStopped = 2;
 
 constexpr const char* kExamples = R"(Examples:
   strand run net.yaml --input call.wav --output probabilities.npy
+  strand stream net.yaml --chunk 160 --input call.wav --output out.wav
   strand inspect net.yaml --set length=16000
   strand compare net.yaml --devices cpu,cuda
   strand verify net.yaml
@@ -39,6 +40,7 @@ int run_command(int argc, char** argv) {
   app.set_version_flag("--version", version());
   app.footer(kExamples);
   add_run(app, exit_code);
+  add_stream(app, exit_code);
   add_inspect(app, exit_code);
   add_compare(app, exit_code);
   add_verify(app, exit_code);

@@ -37,38 +37,10 @@ bool holds_one(const std::string& path) {
   return format == Format::kNpy || format == Format::kAudio;
 }
 
-std::string join(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text.empty() ? "none" : text;
-}
-
 std::vector<std::string> input_names(const graphs::Graph& graph) {
   std::vector<std::string> names;
   for (const graphs::GraphInput& input : graph.inputs) names.push_back(input.description.name);
   return names;
-}
-
-std::vector<std::string> output_names(const graphs::Graph& graph) {
-  std::vector<std::string> names;
-  for (const graphs::GraphOutput& output : graph.outputs) names.push_back(output.name);
-  return names;
-}
-
-struct Argument {
-  std::string name;  // empty: not said
-  std::string path;
-};
-
-// "name=file" where the part before '=' can be no path, else a file.
-Argument split_argument(const std::string& text, const std::vector<std::string>& names, const char* what) {
-  const size_t equals = text.find('=');
-  if (equals == std::string::npos || text.find_first_of("/\\") < equals) return {"", text};
-  const std::string name = text.substr(0, equals);
-  if (std::ranges::count(names, name) == 0) {
-    throw Error(ErrorCategory::kSchema, fmt::format("{}: no {} '{}'; there is {}", text, what, name, join(names)));
-  }
-  return {name, text.substr(equals + 1)};
 }
 
 Tensor to_float(Tensor tensor, const std::string& path) {
@@ -92,7 +64,7 @@ class InputReader {
   InputReader(const graphs::Graph& graph, Inputs& inputs) : graph_(graph), inputs_(inputs) {}
 
   void read(const std::string& text) {
-    const Argument argument = split_argument(text, input_names(graph_), "input");
+    const FileArgument argument = split_argument(text, input_names(graph_), "input");
     int rate = 0;
     TensorMap tensors = read_tensors(argument.path, &rate);
     if (!argument.name.empty()) {
@@ -110,7 +82,7 @@ class InputReader {
 
  private:
   // An archive's only array, or the one of the input's name.
-  static Tensor pick(TensorMap& tensors, const Argument& argument) {
+  static Tensor pick(TensorMap& tensors, const FileArgument& argument) {
     const auto found = tensors.size() == 1 ? tensors.begin() : tensors.find(argument.name);
     if (found != tensors.end()) return std::move(found->second);
     throw Error(ErrorCategory::kSchema, argument.path + ": has no array '" + argument.name + "'");
@@ -145,6 +117,28 @@ class InputReader {
 };
 
 }  // namespace
+
+std::string join(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "none" : text;
+}
+
+FileArgument split_argument(const std::string& text, const std::vector<std::string>& names, const char* what) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || text.find_first_of("/\\") < equals) return {"", text};
+  const std::string name = text.substr(0, equals);
+  if (std::ranges::count(names, name) == 0) {
+    throw Error(ErrorCategory::kSchema, fmt::format("{}: no {} '{}'; there is {}", text, what, name, join(names)));
+  }
+  return {name, text.substr(equals + 1)};
+}
+
+std::vector<std::string> output_names(const graphs::Graph& graph) {
+  std::vector<std::string> names;
+  for (const graphs::GraphOutput& output : graph.outputs) names.push_back(output.name);
+  return names;
+}
 
 TensorMap read_tensors(const std::string& path, int* rate) {
   TensorMap tensors;
@@ -206,7 +200,7 @@ void fill_missing(const graphs::Graph& graph, const graphs::Dimensions& sizes, u
 OutputFiles::OutputFiles(const graphs::Graph& graph, const std::vector<std::string>& arguments) {
   const std::vector<std::string> names = output_names(graph);
   for (const std::string& text : arguments) {
-    Argument argument = split_argument(text, names, "output");
+    FileArgument argument = split_argument(text, names, "output");
     const Format format = format_of(argument.path);
     if (format == Format::kNpz && !built_with_libzip()) {
       throw Error(ErrorCategory::kUnsupported, argument.path + ": built without libzip, which .npz files need");

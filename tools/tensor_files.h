@@ -11,6 +11,18 @@
 
 namespace strand::tools {
 
+std::string join(const std::vector<std::string>& names);  // "a, b", or "none"
+std::vector<std::string> output_names(const graphs::Graph& graph);
+
+struct FileArgument {
+  std::string name;  // empty: not said
+  std::string path;
+};
+
+// "name=file" where the part before '=' can be no path, else a file. Error(kSchema) for a name not among `names`, which
+// are those of a `what`.
+FileArgument split_argument(const std::string& text, const std::vector<std::string>& names, const char* what);
+
 // One array per name; a .npy or audio file's is called "".
 TensorMap read_tensors(const std::string& path, int* rate = nullptr);
 

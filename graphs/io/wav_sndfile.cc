@@ -5,6 +5,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/checked.h"
@@ -17,6 +18,7 @@ namespace {
 constexpr int64_t kMaxSamples = int64_t{1} << 30;
 constexpr int64_t kMaxWavBytes = 0xFFFFF000;  // of data: sizes are 32 bits, and the header needs a few
 constexpr int kMaxChannels = 1024;            // libsndfile's own limit
+constexpr int64_t kFramesAPiece = 4096;
 
 struct Close {
   void operator()(SNDFILE* file) const { sf_close(file); }
@@ -110,59 +112,80 @@ void check_promise(const SF_INFO& info, const ByteSource& source) {
                                                   std::to_string(info.frames) + " frames at " +
                                                   std::to_string(info.samplerate) + " Hz");
   }
-  if (info.frames > kMaxSamples / info.channels) {
-    throw source.error(ErrorCategory::kLimit, std::to_string(info.frames) + " frames of " +
-                                                  std::to_string(info.channels) + " channels; the limit is " +
-                                                  std::to_string(kMaxSamples) + " samples");
-  }
-  const int64_t bytes = info.frames * info.channels * bytes_a_sample(info.format);
+  const int64_t bytes = checked_mul(checked_mul(info.frames, info.channels), bytes_a_sample(info.format));
   if (bytes > source.size()) {
     throw source.error(ErrorCategory::kParse, "promises " + std::to_string(bytes) + " bytes of samples; the file has " +
                                                   std::to_string(source.size()));
   }
 }
 
-// Interleaved, piece by piece, so that a promise costs no memory until it is kept.
-std::vector<float> read_samples(SNDFILE* file, const SF_INFO& info) {
-  constexpr sf_count_t kFramesAPiece = 4096;
-  std::vector<float> samples;
-  const auto piece = static_cast<size_t>(kFramesAPiece * info.channels);
-  sf_count_t left = info.frames;
-  while (left > 0) {
-    const size_t begin = samples.size();
-    samples.resize(begin + piece);
-    const sf_count_t frames = sf_readf_float(file, samples.data() + begin, std::min(left, kFramesAPiece));
-    samples.resize(begin + static_cast<size_t>(std::max<sf_count_t>(frames, 0) * info.channels));
-    if (frames <= 0) break;
-    left -= frames;
-  }
-  return samples;
-}
-
 }  // namespace
 
 bool built_with_sndfile() { return true; }
 
-Audio parse_wav(const ByteSource& source) {
-  check_riff(source);
+struct WavReader::Opened {
+  explicit Opened(const ByteSource& bytes) : source(bytes) { open(); }
+  explicit Opened(const std::filesystem::path& path) : own(path), source(*own) { open(); }
+
+  void open() {
+    check_riff(source);
+    file.reset(sf_open_virtual(&io, SFM_READ, &info, &input));
+    if (input.thrown) std::rethrow_exception(input.thrown);
+    if (file == nullptr) throw source.error(ErrorCategory::kParse, std::string("no audio: ") + sf_strerror(nullptr));
+    check_promise(info, source);
+  }
+
+  std::optional<File> own;
+  const ByteSource& source;
   SoundInput input{source, 0, nullptr};
   SF_VIRTUAL_IO io = {SoundInput::size, SoundInput::seek, SoundInput::read, SoundInput::write, SoundInput::tell};
   SF_INFO info = {};
-  const SoundFile file(sf_open_virtual(&io, SFM_READ, &info, &input));
-  if (input.thrown) std::rethrow_exception(input.thrown);
-  if (file == nullptr) throw source.error(ErrorCategory::kParse, std::string("no audio: ") + sf_strerror(nullptr));
-  check_promise(info, source);
-  const std::vector<float> samples = read_samples(file.get(), info);
-  if (input.thrown) std::rethrow_exception(input.thrown);
-  const int64_t frames = static_cast<int64_t>(samples.size()) / info.channels;
-  if (frames != info.frames) {
-    throw source.error(ErrorCategory::kParse,
-                       "promises " + std::to_string(info.frames) + " frames and holds " + std::to_string(frames));
+  SoundFile file;
+  int64_t done = 0;  // frames
+};
+
+WavReader::WavReader(const std::filesystem::path& path) : opened_(std::make_unique<Opened>(path)) {}
+WavReader::WavReader(const ByteSource& source) : opened_(std::make_unique<Opened>(source)) {}
+WavReader::~WavReader() = default;
+
+int64_t WavReader::channels() const { return opened_->info.channels; }
+int64_t WavReader::frames() const { return opened_->info.frames; }
+int WavReader::rate() const { return opened_->info.samplerate; }
+
+int64_t WavReader::read(std::span<float> samples) {
+  Opened& opened = *opened_;
+  const int64_t wanted = std::min(static_cast<int64_t>(samples.size()) / channels(), frames() - opened.done);
+  if (wanted == 0) return 0;
+  const int64_t count = std::max<int64_t>(sf_readf_float(opened.file.get(), samples.data(), wanted), 0);
+  if (count == 0) {
+    if (opened.input.thrown) std::rethrow_exception(opened.input.thrown);
+    throw opened.source.error(ErrorCategory::kParse, "promises " + std::to_string(frames()) + " frames and holds " +
+                                                         std::to_string(opened.done));
   }
-  Audio audio{Tensor(TensorType{DType::kFloat32, Shape{1, info.channels, frames}, 2}), info.samplerate};
+  opened.done += count;
+  return count;
+}
+
+// Read piece by piece, so that a promise costs no memory until it is kept.
+Audio parse_wav(const ByteSource& source) {
+  WavReader reader(source);
+  const int64_t channels = reader.channels();
+  if (reader.frames() > kMaxSamples / channels) {
+    throw source.error(ErrorCategory::kLimit, std::to_string(reader.frames()) + " frames of " +
+                                                  std::to_string(channels) + " channels; the limit is " +
+                                                  std::to_string(kMaxSamples) + " samples");
+  }
+  std::vector<float> samples;  // interleaved
+  for (int64_t frames = 0; frames < reader.frames();) {
+    const int64_t piece = std::min(kFramesAPiece, reader.frames() - frames);
+    samples.resize(static_cast<size_t>((frames + piece) * channels));
+    frames += reader.read(std::span(samples).subspan(static_cast<size_t>(frames * channels)));
+  }
+  const int64_t frames = reader.frames();
+  Audio audio{Tensor(TensorType{DType::kFloat32, Shape{1, channels, frames}, 2}), reader.rate()};
   float* to = audio.samples.view().ptr<float>();  // [1, C, L]
-  for (int64_t c = 0; c < info.channels; ++c) {
-    for (int64_t t = 0; t < frames; ++t) *to++ = samples[static_cast<size_t>(t * info.channels + c)];
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t t = 0; t < frames; ++t) *to++ = samples[static_cast<size_t>(t * channels + c)];
   }
   return audio;
 }
@@ -172,6 +195,55 @@ Audio parse_wav(std::span<const std::byte> bytes, std::string_view name) {
 }
 
 Audio read_wav(const std::filesystem::path& path) { return parse_wav(File(path)); }
+
+struct WavWriter::Opened {
+  Opened(const std::filesystem::path& path, int64_t channels, int rate) : output(path) {
+    info.channels = static_cast<int>(channels);
+    info.samplerate = rate;
+    info.format = SF_FORMAT_WAV | SF_FORMAT_FLOAT;
+    file.reset(sf_open_fd(output.descriptor(), SFM_WRITE, &info, SF_FALSE));
+    if (file == nullptr) throw failure();
+    sf_command(file.get(), SFC_SET_ADD_PEAK_CHUNK, nullptr, SF_FALSE);  // it would hold the time of writing
+  }
+  Error failure() const {
+    return {ErrorCategory::kIo, output.target().string() + ": can't be written: " + sf_strerror(file.get())};
+  }
+
+  OutputFile output;
+  SF_INFO info = {};
+  SoundFile file;
+  int64_t bytes = 0;  // of samples, so far
+};
+
+WavWriter::WavWriter(const std::filesystem::path& path, int64_t channels, int rate) {
+  if (channels < 1 || channels > kMaxChannels || rate < 1) {
+    throw Error(ErrorCategory::kShape, path.string() + ": " + std::to_string(channels) + " channels at " +
+                                           std::to_string(rate) + " Hz is no audio; a file has 1 to " +
+                                           std::to_string(kMaxChannels) + " channels");
+  }
+  opened_ = std::make_unique<Opened>(path, channels, rate);
+}
+WavWriter::~WavWriter() = default;
+
+void WavWriter::write(std::span<const float> samples) {
+  Opened& opened = *opened_;
+  const int64_t bytes = opened.bytes + static_cast<int64_t>(samples.size_bytes());
+  if (bytes > kMaxWavBytes) {
+    throw Error(ErrorCategory::kLimit, opened.output.target().string() + ": " + std::to_string(bytes) +
+                                           " bytes of samples; a WAV file holds 4 GiB");
+  }
+  const sf_count_t frames = static_cast<sf_count_t>(samples.size()) / opened.info.channels;
+  if (sf_writef_float(opened.file.get(), samples.data(), frames) != frames) throw opened.failure();
+  opened.bytes = bytes;
+}
+
+void WavWriter::commit() {
+  OutputFile& output = opened_->output;
+  if (sf_close(opened_->file.release()) != 0) {
+    throw Error(ErrorCategory::kIo, output.target().string() + ": can't be written");
+  }
+  output.commit();
+}
 
 void write_wav(const std::filesystem::path& path, const TensorView& samples, int rate) {
   if (samples.present() && !samples.device.is_cpu()) return write_wav(path, copy_of(samples).view(), rate);
@@ -188,30 +260,17 @@ void write_wav(const std::filesystem::path& path, const TensorView& samples, int
   }
   const int64_t channels = shape[-2];
   const int64_t frames = shape[-1];
-  SF_INFO info = {};
-  info.channels = static_cast<int>(channels);
-  info.samplerate = rate;
-  info.format = SF_FORMAT_WAV | SF_FORMAT_FLOAT;
-  OutputFile output(path);
-  SoundFile file(sf_open_fd(output.descriptor(), SFM_WRITE, &info, SF_FALSE));
-  const auto failure = [&] {
-    return Error(ErrorCategory::kIo, path.string() + ": can't be written: " + sf_strerror(file.get()));
-  };
-  if (file == nullptr) throw failure();
-  sf_command(file.get(), SFC_SET_ADD_PEAK_CHUNK, nullptr, SF_FALSE);  // it would hold the time of writing
-  constexpr int64_t kFramesAPiece = 4096;
+  WavWriter writer(path, channels, rate);
   std::vector<float> piece;
   const std::span<const float> from = samples.as<const float>();  // [C, L]
   for (int64_t begin = 0; begin < frames; begin += kFramesAPiece) {
-    const int64_t count = std::min(kFramesAPiece, frames - begin);
     piece.clear();
-    for (int64_t t = begin; t < begin + count; ++t) {
+    for (int64_t t = begin; t < std::min(begin + kFramesAPiece, frames); ++t) {
       for (int64_t c = 0; c < channels; ++c) piece.push_back(from[static_cast<size_t>(c * frames + t)]);
     }
-    if (sf_writef_float(file.get(), piece.data(), count) != count) throw failure();
+    writer.write(piece);
   }
-  if (sf_close(file.release()) != 0) throw Error(ErrorCategory::kIo, path.string() + ": can't be written");
-  output.commit();
+  writer.commit();
 }
 
 }  // namespace strand
