@@ -4,12 +4,16 @@
 // cuBLAS sees column-major matrices: y^T [columns, rows] = b^T [columns, inner] * a^T [inner, rows], so nothing is
 // moved. Limits: sizes are 64 bits wide.
 
+#include <algorithm>
+
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
 #include "layers/matmul/matmul.h"
 
 namespace strand::layers {
 namespace {
+
+constexpr int64_t kMaxProducts = 65535;  // a call of cuBLAS
 
 void multiply(const Context& context, const MatMulProblem& p, const Bindings& bindings) {
   const int64_t outputs = p.rows * p.columns;
@@ -27,11 +31,15 @@ void multiply(const Context& context, const MatMulProblem& p, const Bindings& bi
   for (int64_t row = 0; row < p.batches / count; ++row) {
     const float* a = bindings.inputs[0].ptr<const float>() + p.batch.row_offset(0, row) * sizes[0];
     const float* b = bindings.inputs[1].ptr<const float>() + p.batch.row_offset(1, row) * sizes[1];
-    cuda::check(cublasSgemmStridedBatched_64(cuda::cublas(context), CUBLAS_OP_N, CUBLAS_OP_N, p.columns, p.rows,
-                                             p.inner, &one, b, p.columns, p.batch.varies(1) ? sizes[1] : 0, a, p.inner,
-                                             p.batch.varies(0) ? sizes[0] : 0, &zero, y + row * count * outputs,
-                                             p.columns, outputs, count),
-                "cublasSgemmStridedBatched_64");
+    const int64_t a_stride = p.batch.varies(0) ? sizes[0] : 0;
+    const int64_t b_stride = p.batch.varies(1) ? sizes[1] : 0;
+    for (int64_t i = 0; i < count; i += kMaxProducts) {
+      cuda::check(cublasSgemmStridedBatched_64(cuda::cublas(context), CUBLAS_OP_N, CUBLAS_OP_N, p.columns, p.rows,
+                                               p.inner, &one, b + i * b_stride, p.columns, b_stride, a + i * a_stride,
+                                               p.inner, a_stride, &zero, y + (row * count + i) * outputs, p.columns,
+                                               outputs, std::min(kMaxProducts, count - i)),
+                  "cublasSgemmStridedBatched_64");
+    }
   }
 }
 
