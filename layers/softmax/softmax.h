@@ -16,6 +16,7 @@ class Softmax final : public Layer {
   bool log() const { return log_; }
 
   AxisSplit split(const Shape& shape) const { return split_at(shape, dim_); }
+  bool over_last_axis(const Shape& shape) const { return checked_axis(shape, dim_) == shape.rank() - 1; }
 
   std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
   TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;

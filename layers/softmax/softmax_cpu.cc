@@ -83,7 +83,8 @@ std::unique_ptr<Kernel> softmax_cpu(const Softmax& layer) {
     const auto* x = bindings.inputs[0].ptr<const float>();
     auto* y = bindings.outputs[0].ptr<float>();
     const int64_t grain = kGrain / std::max<int64_t>(split.size, 1) + 1;
-    if (split.inner == 1) {
+    // Not wherever rows are contiguous: a piece of one sample is summed in the order of the whole signal.
+    if (layer.over_last_axis(bindings.inputs[0].shape())) {
       context.parallel_for(split.outer, grain, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row)
           softmax_row(log, x + row * split.size, y + row * split.size, split.size);
