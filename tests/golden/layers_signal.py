@@ -88,8 +88,72 @@ def reduced():
             yield "Max", fields, [x], [x.amax(**fields)], {}
 
 
+WINDOWS = {"ones": torch.ones, "hann": torch.hann_window, "hamming": torch.hamming_window,
+           "blackman": torch.blackman_window}
+
+
+def transforms():
+    x = values(2, 80)
+    for fields in (
+        {"n_fft": 16},
+        {"n_fft": 16, "hop_length": 4, "window": "hann"},
+        {"n_fft": 15, "hop_length": 6, "window": "hamming", "center": False},
+        {"n_fft": 16, "hop_length": 5, "win_length": 11, "window": "blackman", "normalized": True},
+        {"n_fft": 16, "hop_length": 4, "window": "hann", "pad_mode": "constant"},
+        {"n_fft": 16, "hop_length": 4, "window": "hann", "pad_mode": "replicate"},
+    ):
+        window = WINDOWS[fields.get("window", "ones")](fields.get("win_length", fields["n_fft"]), dtype=torch.float64)
+        options = {"return_complex": True, **fields, "window": window}
+        y = torch.stft(x, **options)
+        spectrum = torch.cat([y.real, y.imag], 1)
+        yield "STFT", fields, [x[:, None]], [spectrum], {}
+        if not fields.get("center", True) or "pad_mode" in fields:
+            continue
+        # Not the spectrum of a signal: what the edge bins' imaginary parts do shows too.
+        bins = fields["n_fft"] // 2 + 1
+        spectrum = values(2, 2 * bins, 9)
+        options = {**fields, "window": window}
+        signal = torch.istft(torch.complex(spectrum[:, :bins], spectrum[:, bins:]), **options)
+        yield "ISTFT", fields, [spectrum], [signal[:, None]], {}
+    yield vocos(16, 4, values(2, 18, 9))
+    yield vocos(20, 5, values(1, 22, 6))
+
+
+def vocos(n_fft, hop, spectrum):
+    """The inverse that Vocos calls same: overlapped frames over the windows' envelope, (n_fft - hop) / 2 cut off."""
+    bins = n_fft // 2 + 1
+    window = torch.hann_window(n_fft, dtype=torch.float64)
+    frames = torch.fft.irfft(torch.complex(spectrum[:, :bins], spectrum[:, bins:]), n_fft, dim=1) * window[:, None]
+    length = hop * (spectrum.shape[2] - 1) + n_fft
+    cut = (n_fft - hop) // 2
+
+    def fold(columns):
+        return F.fold(columns, (1, length), (1, n_fft), stride=(1, hop))[:, 0, 0, cut:length - cut]
+
+    envelope = fold((window ** 2)[None, :, None].expand(1, n_fft, spectrum.shape[2]))
+    fields = {"n_fft": n_fft, "hop_length": hop, "window": "hann", "padding": "same"}
+    return "ISTFT", fields, [spectrum], [(fold(frames) / envelope)[:, None]], {}
+
+
+def resampled():
+    """BigVGAN's UpSample1d and DownSample1d, whose filter is a weight; any one will do here."""
+    x = values(2, 3, 11)
+    for ratio, taps in ((2, 12), (2, 13), (3, 12), (4, 9)):
+        filter = values(1, 1, taps)
+        every = filter.expand(3, -1, -1)
+        fields = {"ratio": ratio, "kernel_size": taps}
+        pad = taps // ratio - 1
+        left, right = pad * ratio + (taps - ratio) // 2, pad * ratio + (taps - ratio + 1) // 2
+        padded = F.pad(x, (pad, pad), mode="replicate")
+        y = ratio * F.conv_transpose1d(padded, every, stride=ratio, groups=3)
+        yield "LowPassUpsample", fields, [x], [y[..., left:-right]], {"filter": filter}
+        padded = F.pad(x, (taps // 2 - (taps + 1) % 2, taps // 2), mode="replicate")
+        yield "LowPassDownsample", fields, [x], [F.conv1d(padded, every, stride=ratio, groups=3)], {"filter": filter}
+
+
 def main():
-    golden.write("layers_signal.safetensors", [*transposed_convolutions(), *upsampled(), *rearranged(), *reduced()])
+    golden.write("layers_signal.safetensors",
+                 [*transposed_convolutions(), *upsampled(), *rearranged(), *reduced(), *transforms(), *resampled()])
 
 
 if __name__ == "__main__":
