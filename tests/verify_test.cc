@@ -125,9 +125,9 @@ class Generator {
   }
 
   Part part(const std::string& input) {
-    const int64_t kind = number(0, 11);
+    const int64_t kind = number(0, 13);
     if (kind < 3) return branches(input);
-    if (kind == 3 && layers::default_registry().types().contains("LSTM")) return recurrent(input);
+    if (kind == 3) return recurrent(input);
     const std::string own = name();
     const auto single = [&](const std::string& type, const std::string& fields) {
       return Part{layer(own, type, input, fields), own};
@@ -145,7 +145,15 @@ class Generator {
       case 8:
         return single("ConvTranspose1d", transposed_conv());
       case 9:
-        return single(pick<std::string>({"ReLU", "Tanh"}), "");
+        return single(pick<std::string>({"ReLU", "Tanh", "Identity"}), "");
+      case 10:
+        return single("Upsample", "scale_factor: " + std::to_string(number(2, 4)) +
+                                      ", mode: " + pick<std::string>({"nearest", "linear"}));
+      case 11:
+        return pick<Part>({single("CumulativeLayerNorm", "channel_size: 3"),
+                           single("ChannelLayerNorm", "channel_size: 3"), single("Softmax", "dim: 1"),
+                           single("PReLU", "num_parameters: 3"), single("BatchNorm1d", "num_features: 3"),
+                           single("Crop", "left: 2, right: 3")});
       default:
         return single("Conv1d", strided_conv());
     }
