@@ -70,7 +70,7 @@ bool ends_with_one_of(const std::string& name, std::initializer_list<const char*
   return std::ranges::any_of(ends, [&](const char* end) { return name.ends_with(end); });
 }
 
-Tensor weight_of(const std::string& name, const Shape& shape) {
+Tensor weight_of(const std::string& name, const Shape& shape, double gain) {
   double offset = 0;
   double scale = 0;
   int axes = 0;
@@ -78,11 +78,12 @@ Tensor weight_of(const std::string& name, const Shape& shape) {
   if (ends_with_one_of(name, {"bias", "beta", "running_mean"})) {
     scale = 0.125;
   } else if (axes < 2 || ends_with_one_of(name, {"alpha", "running_var"})) {
-    offset = 1;
-    scale = 0.25;
+    const double size = ends_with_one_of(name, {"weight_g", "original0"}) ? gain : 1;
+    offset = size;
+    scale = size * 0.25;
   } else {
-    scale =
-        static_cast<double>(static_cast<float>(std::sqrt(3 / static_cast<double>(shape.elements(1, shape.rank())))));
+    scale = gain * static_cast<double>(
+                       static_cast<float>(std::sqrt(3 / static_cast<double>(shape.elements(1, shape.rank())))));
   }
   Tensor tensor(TensorType{DType::kFloat32, shape});
   Uniform uniform(name);
@@ -136,10 +137,11 @@ void check_against_pytorch(const std::string& text, const std::filesystem::path&
   std::string yaml = replaced(text, "weights: {seed: 0}", "weights: from_the_test.safetensors");
   const auto replace = json::parse(metadata.at("replace")).get<std::vector<std::array<std::string, 2>>>();
   for (const auto& [from, to] : replace) yaml = replaced(yaml, from, to);
+  const double gain = metadata.contains("gain") ? std::stod(metadata.at("gain")) : 1;
   TensorMap weights;
   bool folded = false;
   for (const auto& [name, shape] : shapes_of(metadata.at("weights"))) {
-    weights.emplace(name, weight_of(name, Shape(shape)));
+    weights.emplace(name, weight_of(name, Shape(shape), gain));
     folded = folded || ends_with_one_of(name, {"_g", "original0"});
   }
   const graphs::Network network = graphs::Network::from_memory(yaml, weights);

@@ -46,7 +46,7 @@ TEST_CASE("Silero VAD over a minute of speech") {
   graphs::LoadOptions load;
   load.weights = *folder / "silero_vad_16k_op15_weights.safetensors";
   const graphs::Network network =
-      graphs::Network::load(std::string(STRAND_SOURCE_DIR) + "/tests/silero/vad_16k.yaml", load);
+      graphs::Network::load(std::string(STRAND_SOURCE_DIR) + "/examples/networks/silero_vad.yaml", load);
   const Audio audio = read_wav(*folder / "test.wav");
   const Tensor expected = read_npy(*folder / "ref_ort_op15_probs.npy");
   const auto samples = audio.samples.as<const float>();

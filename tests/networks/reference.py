@@ -27,8 +27,8 @@ def uniform(name, count):
     return (z >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1
 
 
-def values(name, shape):
-    """A weight or input: matrices keep a signal's size, norms and slopes are about 1, biases about 0."""
+def values(name, shape, gain):
+    """A weight: matrices keep a signal's size (or change it by gain, a power of 2), norms and slopes are about 1, biases about 0."""
     count = math.prod(shape)
     if name.endswith(("bias", "beta", "running_mean")):
         offset, scale = 0.0, 0.125
@@ -36,10 +36,13 @@ def values(name, shape):
         offset, scale = 1.0, 0.25
     else:
         offset, scale = 0.0, float(np.float32(math.sqrt(3 / (count // shape[0]))))
+        scale *= gain
+    if name.endswith(("weight_g", "original0")):
+        offset, scale = offset * gain, scale * gain
     return (offset + scale * uniform(name, count)).astype(np.float32).reshape(shape)
 
 
-def write(name, model, inputs, outputs, replace=(), rename=None):
+def write(name, model, inputs, outputs, replace=(), rename=None, gain=1.0):
     """inputs: names and shapes; outputs: names, in the order in which the model returns them; rename: of a state_dict name
     to the name that the YAML reads it by, or None where it does not."""
     model = model.double().eval()
@@ -50,13 +53,13 @@ def write(name, model, inputs, outputs, replace=(), rename=None):
             state[key] = tensor
             continue
         weights[path] = list(tensor.shape)
-        state[key] = torch.from_numpy(values(path, weights[path])).double()
+        state[key] = torch.from_numpy(values(path, weights[path], gain)).double()
     model.load_state_dict(state)
     with torch.no_grad():
         results = model(*[torch.from_numpy(uniform("input." + key, math.prod(shape)).reshape(shape))
                           for key, shape in inputs.items()])
     results = results if isinstance(results, (tuple, list)) else [results]
-    metadata = {"weights": weights, "inputs": inputs, "replace": list(replace)}
+    metadata = {"weights": weights, "inputs": inputs, "replace": list(replace), "gain": gain}
     header, data = {"__metadata__": {key: json.dumps(value, separators=(",", ":")) for key, value in metadata.items()}}, b""
     for key, tensor in zip(outputs, results):
         raw = tensor.contiguous().numpy().astype("<f8").tobytes()
