@@ -118,7 +118,9 @@ void check_devices(const graphs::Network& network, const TensorMap& inputs, cons
 // apart.
 void check_truth(const graphs::Truth& truth, const TensorMap& expected, bool folded) {
   REQUIRE(truth.outputs.size() == expected.size());
-  for (const auto& [name, tensor] : expected) {
+  for (const auto& entry : expected) {
+    const std::string& name = entry.first;
+    const Tensor& tensor = entry.second;
     CAPTURE(name);
     const Tensor& output = truth.outputs.at(name);
     REQUIRE(output.shape() == tensor.shape());
