@@ -143,12 +143,7 @@ void StreamSession::begin() {
     for (size_t i = 0; i < outputs_.size(); ++i) outputs_[i].next = times_.clean_from(i);
   }
   if (options_.start != StreamStart::kSilence) return;
-  silence_left_ = options_.silence;
-  for (size_t i = 0; i < outputs_.size(); ++i) {
-    const StreamTimes::Rate rate = times_.rate(i);
-    silence_left_ = std::max(silence_left_, ceil_div(checked_mul(times_.clean_from(i), rate.inputs), rate.outputs));
-  }
-  silence_left_ = round_up(silence_left_, times_.period());
+  silence_left_ = std::max(times_.memory(), round_up(options_.silence, times_.period()));
   for (size_t i = 0; i < outputs_.size(); ++i) {
     outputs_[i].next = silence_left_ / times_.rate(i).inputs * times_.rate(i).outputs;
   }

@@ -104,15 +104,17 @@ void StreamTimes::check_ports(const Plan& plan) {
 
 void StreamTimes::find_rates() {
   for (const Step& step : steps_) {
-    if (step.inputs.empty()) continue;
-    const Rate from = rates_[step.inputs[0].value];
-    const TimeMap& map = step.inputs[0].map;
-    Rate rate{checked_mul(from.outputs, map.denominator), checked_mul(from.inputs, map.numerator)};
-    const int64_t divisor = std::gcd(rate.outputs, rate.inputs);
-    rate = {rate.outputs / divisor, rate.inputs / divisor};
-    for (const size_t value : step.outputs) rates_[value] = rate;
-    period_ = std::lcm(period_, rate.inputs);
-    if (period_ > kMostTrials) refuse(step.where, "the strides so far repeat after more than 2^20 samples only");
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      const Rate from = rates_[step.inputs[i].value];
+      const TimeMap& map = step.inputs[i].map;
+      Rate rate{checked_mul(from.outputs, map.denominator), checked_mul(from.inputs, map.numerator)};
+      const int64_t divisor = std::gcd(rate.outputs, rate.inputs);
+      rate = {rate.outputs / divisor, rate.inputs / divisor};
+      if (i > 0 && rate != rates_[step.outputs[0]]) refuse(step.where, "its inputs run at different rates");
+      for (const size_t value : step.outputs) rates_[value] = rate;
+      period_ = checked_mul(period_ / std::gcd(period_, rate.inputs), rate.inputs);
+      if (period_ > kMostTrials) refuse(step.where, "the strides so far repeat after more than 2^20 samples only");
+    }
   }
 }
 
@@ -298,6 +300,14 @@ int64_t StreamTimes::clean_from(size_t output) const {
     for (const size_t value : step.outputs) clean[value] = from;
   }
   return clean[root(plan_outputs_[output])];
+}
+
+int64_t StreamTimes::memory() const {
+  int64_t samples = 0;
+  for (size_t i = 0; i < plan_outputs_.size(); ++i) {
+    samples = std::max(samples, ceil_div(checked_mul(clean_from(i), rate(i).inputs), rate(i).outputs));
+  }
+  return round_up(samples, period_);
 }
 
 bool stream_fits(const Plan& plan, const StreamTimes& times, const StreamSizes& sizes) {

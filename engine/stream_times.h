@@ -65,7 +65,10 @@ class StreamTimes {
   struct Rate {
     int64_t outputs = 1;
     int64_t inputs = 1;
+    friend bool operator==(const Rate&, const Rate&) = default;
   };
+  // Input samples that the outputs can remember: as many in front make them free of padding. Whole periods.
+  int64_t memory() const;
   // How many times of an output are known.
   int64_t known(size_t output, const StreamState& state) const { return state.ends[root(plan_outputs_[output])]; }
   Rate rate(size_t output) const { return rates_[root(plan_outputs_[output])]; }

@@ -10,6 +10,18 @@
 namespace strand::graphs {
 namespace {
 
+// Whether the shortest window is a signal that the network takes.
+bool can_end(const StreamTimes& times, const Tiling& tiling) {
+  StreamState state = times.start();
+  times.advance(state, tiling.left + tiling.period + tiling.right);
+  try {
+    times.check_end(state);
+  } catch (const Error&) {
+    return false;
+  }
+  return true;
+}
+
 // The signal's own length, its halos and period: all but the tile.
 Tiling measure(const Plan& whole) {
   for (const PlanStep& step : whole.steps) {
@@ -28,14 +40,14 @@ Tiling measure(const Plan& whole) {
     if (type.time_axis != TensorType::kNoTime) tiling.length = type.shape[type.time_axis];
   }
   // A window is a short signal: what of it depends on padding on the left, and what waits for more on the right.
-  for (size_t i = 0; i < whole.outputs.size(); ++i) {
-    const StreamTimes::Rate rate = times.rate(i);
-    tiling.left = std::max(tiling.left, ceil_div(checked_mul(times.clean_from(i), rate.inputs), rate.outputs));
-    tiling.right = std::max(tiling.right, times.latency(i));
-  }
-  tiling.left = round_up(tiling.left, tiling.period);
+  tiling.left = times.memory();
+  for (size_t i = 0; i < whole.outputs.size(); ++i) tiling.right = std::max(tiling.right, times.latency(i));
   // The window's length leaves the signal's remainder, so that padding by strides lies alike.
   tiling.right = checked_add(round_up(tiling.right, tiling.period), tiling.length % tiling.period);
+  // A window must be long enough for what its padding mirrors.
+  while (tiling.left + tiling.period + tiling.right < tiling.length && !can_end(times, tiling)) {
+    tiling.right = checked_add(tiling.right, round_up(tiling.right + 1, tiling.period));
+  }
   return tiling;
 }
 

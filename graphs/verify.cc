@@ -88,7 +88,7 @@ class Verifier {
     try {
       body(run);
     } catch (const Error& error) {
-      if (error.category() != ErrorCategory::kUnsupported) throw;
+      if (error.category() != ErrorCategory::kUnsupported && error.category() != ErrorCategory::kLimit) throw;
       run.refused = error.what();
     }
     runs_.push_back(std::move(run));
@@ -196,12 +196,7 @@ class Verifier {
         expected.push_back(cut_times(offline_[i].view(), std::min(times.clean_from(i), end), end));
       }
     } else {
-      int64_t silence = 0;
-      for (size_t i = 0; i < offline_.size(); ++i) {
-        const StreamTimes::Rate rate = times.rate(i);
-        silence = std::max(silence, ceil_div(checked_mul(times.clean_from(i), rate.inputs), rate.outputs));
-      }
-      silence = round_up(silence, times.period());
+      const int64_t silence = times.memory();
       Signals longer;
       for (const Tensor& input : inputs_) {
         if (!timed(input)) {

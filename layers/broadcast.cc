@@ -65,6 +65,12 @@ int broadcast_time_axis(std::span<const TensorType> inputs) {
   return result;
 }
 
+bool untimed_along(std::span<const TensorType> inputs, int rank, int axis) {
+  return std::ranges::any_of(inputs, [&](const TensorType& input) {
+    return input.time_axis == TensorType::kNoTime && size_at(input.shape, axis, rank) > 1;
+  });
+}
+
 int64_t BroadcastWalk::row_offset(size_t input, int64_t row) const {
   int64_t offset = 0;
   for (int axis = axes - 2; axis >= 0; --axis) {

@@ -15,6 +15,10 @@ Shape broadcast_shape(std::span<const TensorType> inputs);
 // The axis of the result that is time: the inputs' own, where those that have one agree; otherwise kNoTime.
 int broadcast_time_axis(std::span<const TensorType> inputs);
 
+// Whether an input without time has more than one element along that axis of a result of that rank: a stretch of the
+// others' time would need a stretch of it.
+bool untimed_along(std::span<const TensorType> inputs, int rank, int axis);
+
 // How to walk a result and its inputs in as few axes as will do: neighbours that all inputs walk alike are merged, and
 // axes of size 1 dropped. At least one axis; the innermost stride of an input is 1, or 0 where it stays.
 struct BroadcastWalk {

@@ -114,6 +114,11 @@ TEST_CASE("norms piece by piece") {
     }
     check_pieces(*layer, inputs, parameters, "norm");
   }
+  // A stretch of one sample looks like rows one after another, whose sums run in another order and want memory.
+  for (const int64_t channels : {33, 8200}) {
+    const auto layer = make_layer("LayerNorm", {{"normalized_shape", channels}, {"dim", 1}});
+    check_pieces(*layer, random_inputs({1, channels, 11}), random_parameters(*layer), "norm of many channels", 2);
+  }
 }
 
 TEST_CASE("norms' parameters, times and errors") {

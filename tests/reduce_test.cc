@@ -53,8 +53,9 @@ TEST_CASE("reductions' shapes and times") {
   CHECK(time_map_of(*make("Mean", 2), {signal({2, 3, 5})}).is_whole());
   CHECK_FALSE(time_map_of(*make("Mean", 1), {signal({2, 3, 5})}).is_whole());
   std::vector<Tensor> inputs;
-  inputs.push_back(random_tensor({2, 9, 700}));
+  inputs.push_back(random_tensor({2, 33, 700}));
   for (const char* type : {"Mean", "Sum", "Max"}) check_pieces(*make(type, 1), inputs, {}, type, 300);
+  for (const char* type : {"Mean", "Sum"}) check_pieces(*make(type, 1), inputs, {}, type, 2);
   CHECK(refusal(ErrorCategory::kShape, [] {
           output_shape(*make("Max", 1), {2, 0, 5});
         }) == "input [2, 0, 5] has no maximum along axis 1");

@@ -92,6 +92,35 @@ TEST_CASE("layers that need the whole signal are named") {
         "network:7: Conv1d 'c' can't be computed piece by piece: circular padding needs both ends of the signal");
 }
 
+// A fixed input of all the signal's times has no stretches of its own.
+TEST_CASE("an input without time that has an element for each of the times is refused") {
+  for (const char* combined : {"Concat", "Add", "FiLM"}) {
+    CAPTURE(combined);
+    const std::string channels = std::string(combined) == "FiLM" ? "4" : "2";
+    const graphs::Network network = graphs::Network::from_memory(
+        "strand: 1\nname: t\nweights: {seed: 3}\ninputs:\n  x: {shape: [1, 2, length], defaults: {length: 600}}\n  "
+        "mask: "
+        "{shape: [1, " +
+            channels + ", 600]}\nlayers:\n  - {name: both, type: " + combined + ", inputs: [x, mask]}\n",
+        {});
+    try {
+      graphs::compile_stream(network, {}, 16);
+      FAIL_CHECK("not refused");
+    } catch (const Error& error) {
+      CHECK(error.category() == ErrorCategory::kUnsupported);
+      CHECK(std::string(error.what()).find("without time has an element for each of the times") != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("inputs whose lengths happen to agree but not their rates are refused") {
+  const graphs::Network network =
+      network_of(conv("half", "kernel_size: 1, stride: 2") + "  - {name: both, type: Add, inputs: [half, x]}\n");
+  CHECK_THROWS_WITH_AS(StreamTimes(*network.compile({.dimensions = {{"length", 1}}})),
+                       "network:8: Add 'both' can't be computed piece by piece: its inputs run at different rates",
+                       Error);
+}
+
 TEST_CASE("wrong pushes change nothing") {
   const graphs::Network network = network_of(conv("a", "kernel_size: 3, padding: 1"));
   StreamSession session(graphs::compile_stream(network, {}, 8), {.max_chunk = 8});

@@ -34,6 +34,18 @@ void wait_for(int descriptor, short events) {
   ::poll(&entry, 1, -1);
 }
 
+// Waits for input. A signal between the question and the wait would be slept over, so none comes until the wait.
+void wait_for_input_or_signal() {
+  sigset_t signals;
+  sigset_t before;
+  ::sigemptyset(&signals);
+  for (const int number : {SIGINT, SIGTERM}) ::sigaddset(&signals, number);
+  ::pthread_sigmask(SIG_BLOCK, &signals, &before);
+  pollfd entry{STDIN_FILENO, POLLIN, 0};
+  if (!stopped()) ::ppoll(&entry, 1, nullptr, &before);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
 class RawSource final : public SoundSource {
  public:
   RawSource(SampleFormat format, int64_t channels) : format_(format), frame_(channels * bytes_a_sample(format)) {}
@@ -68,14 +80,14 @@ class RawSource final : public SoundSource {
   // How many bytes came until the end.
   int64_t fill(std::span<std::byte> target) {
     size_t got = 0;
-    while (got < target.size() && failure_ == 0 && !stopped()) {
+    while (got < target.size() && failure_ == 0) {
+      wait_for_input_or_signal();
+      if (stopped()) break;
       const ssize_t count = ::read(STDIN_FILENO, target.data() + got, target.size() - got);
       if (count == 0) break;
       if (count > 0) {
         got += static_cast<size_t>(count);
-      } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        wait_for(STDIN_FILENO, POLLIN);
-      } else if (errno != EINTR) {
+      } else if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK) {
         failure_ = errno;
       }
     }

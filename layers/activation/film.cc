@@ -45,8 +45,11 @@ std::vector<TensorType> Film::infer(std::span<const TensorType> inputs) const {
 
 TimeMap Film::time_map(int input, int, std::span<const TensorType> inputs) const {
   const FilmProblem p = problem(inputs[0].shape, inputs[1].shape);
+  const bool timed = inputs[1].time_axis != TensorType::kNoTime;
+  if (input == 0 && !timed && !p.constant)
+    return TimeMap::all("a condition without time has an element for each of the times");
   if (input == 0) return TimeMap::pointwise();
-  if (inputs[1].time_axis == TensorType::kNoTime || (p.constant && p.length != 1)) {
+  if (!timed || (p.constant && p.length != 1)) {
     return TimeMap::all("one condition is used at every time");
   }
   return inputs[0].time_axis == inputs[1].time_axis ? TimeMap::pointwise()

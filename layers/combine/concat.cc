@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 
 #include "engine/checked.h"
@@ -52,6 +53,9 @@ TimeMap Concat::time_map(int input, int, std::span<const TensorType> inputs) con
   const int time = broadcast_time_axis(inputs);
   if (inputs[static_cast<size_t>(input)].time_axis == TensorType::kNoTime) {
     return TimeMap::all("an input without time is used at every time");
+  }
+  if (std::ranges::count(inputs, TensorType::kNoTime, &TensorType::time_axis) > 0) {
+    return TimeMap::all("an input without time has an element for each of the times");
   }
   if (time == TensorType::kNoTime) return TimeMap::all("the inputs' times lie on different axes");
   return time == checked_axis(inputs[0].shape, dim_) ? TimeMap::all("Concat along the time axis")

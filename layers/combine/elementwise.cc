@@ -81,6 +81,9 @@ TimeMap Elementwise::time_map(int input, int, std::span<const TensorType> inputs
   if (own.shape[own.time_axis] == 1 && broadcast_shape(inputs)[time] > 1) {
     return TimeMap::all("an input's one time is used at every time");
   }
+  if (untimed_along(inputs, broadcast_shape(inputs).rank(), time)) {
+    return TimeMap::all("an input without time has an element for each of the times");
+  }
   return TimeMap::pointwise();
 }
 

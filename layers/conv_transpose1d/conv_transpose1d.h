@@ -58,8 +58,8 @@ struct TransposePhases {
   STRAND_HD TransposePhase at(const ConvTransposeProblem& problem, int64_t phase) const {
     if (phase % divisor != 0) return {};
     const int64_t first = phase / divisor * inverse % tap_step;
-    const int64_t taps = first < problem.kernel_size ? (problem.kernel_size - 1 - first) / tap_step + 1 : 0;
-    return {first, taps, first * problem.dilation / problem.stride};
+    if (first >= problem.kernel_size) return {};
+    return {first, (problem.kernel_size - 1 - first) / tap_step + 1, first * problem.dilation / problem.stride};
   }
 };
 

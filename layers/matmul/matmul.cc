@@ -88,6 +88,10 @@ TimeMap MatMul::time_map(int input, int, std::span<const TensorType> inputs) con
   const int kept = kept_time(own, port, output.shape.rank());
   if (kept == TensorType::kNoTime) return TimeMap::all("MatMul sums over the time axis");
   if (output.time_axis == TensorType::kNoTime) return TimeMap::all("the inputs' times lie on different axes");
+  const int rank = output.shape.rank();
+  if (kept < rank - 2 && untimed_along(inputs, rank, kept)) {
+    return TimeMap::all("an input without time has a matrix for each of the times");
+  }
   if (own.shape[own.time_axis] != output.shape[kept]) return TimeMap::all("an input's one time is used at every time");
   return TimeMap::pointwise();
 }

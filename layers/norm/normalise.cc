@@ -96,6 +96,10 @@ NormProblem Normalise::problem(const Shape& shape) const {
   return problem;
 }
 
+bool Normalise::contiguous_rows(const Shape& shape) const {
+  return over_channels() || checked_axis(shape, options_.dim) == shape.rank() - 1;
+}
+
 Shape Normalise::parameter_shape() const {
   return over_channels() ? Shape{options_.num_channels} : Shape(options_.normalized_shape);
 }

@@ -47,6 +47,8 @@ class Normalise final : public Layer {
 
   // Error(kShape) where the input does not fit.
   NormProblem problem(const Shape& shape) const;
+  // Whether rows are contiguous, which must not depend on how long a stretch of time after them is.
+  bool contiguous_rows(const Shape& shape) const;
   // [weights, biases] in float32 on the device; ones and zeros where there are none.
   std::shared_ptr<const Buffer> packed(const Weights& weights) const;
 

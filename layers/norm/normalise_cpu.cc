@@ -96,7 +96,7 @@ class NormaliseKernel final : public Kernel {
       : layer_(layer), packed_(layer.packed(args.weights)) {
     const NormProblem p = layer.problem(args.inputs[0].shape);
     const int64_t chunks = ceil_div(p.size, kChunk);
-    if (p.inner == 1 && chunks > 1) {
+    if (layer.contiguous_rows(args.inputs[0].shape) && chunks > 1) {
       workspace_bytes_ = checked_mul(checked_mul(p.outer, chunks), int64_t{sizeof(Moments)});
     }
   }
@@ -108,7 +108,7 @@ class NormaliseKernel final : public Kernel {
     if (p.elements() == 0) return;
     const auto* x = bindings.inputs[0].ptr<const float>();
     auto* y = bindings.outputs[0].ptr<float>();
-    if (p.inner > 1) {
+    if (!layer_.contiguous_rows(bindings.inputs[0].shape())) {
       run_columns(context, p, x, y);
     } else if (p.size <= kChunk) {
       run_rows(context, p, x, y);

@@ -30,6 +30,11 @@ std::unique_ptr<Layer> make_recurrent(bool lstm, bool cell, const Attributes& a)
   settings.bias = a.boolean("bias");
   if (cell) return std::make_unique<Recurrent>(settings, false);
   settings.layers = a.positive("num_layers");
+  constexpr int64_t kMostLayers = 1024;
+  if (settings.layers > kMostLayers) {
+    throw Error(ErrorCategory::kLimit,
+                "num_layers is " + std::to_string(settings.layers) + ", at most " + std::to_string(kMostLayers));
+  }
   settings.directions = a.boolean("bidirectional") ? 2 : 1;
   if (lstm && a.integer("proj_size") != 0) {
     throw Error(ErrorCategory::kUnsupported, "proj_size is " + std::to_string(a.integer("proj_size")) + ", must be 0");

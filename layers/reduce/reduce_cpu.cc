@@ -54,10 +54,10 @@ float reduce_row(const float* x, int64_t size, double divisor) {
 }
 
 template <bool Maximum>
-void reduce_axis(const Context& context, const AxisSplit& split, double divisor, const float* x, float* y) {
+void reduce_axis(const Context& context, const AxisSplit& split, bool last, double divisor, const float* x, float* y) {
   const int64_t grain = kGrain / (split.size + 1) + 1;
   context.parallel_for(split.outer * split.inner, grain, [&](int64_t begin, int64_t end) {
-    if (split.inner == 1) {
+    if (last) {  // not inner == 1, which a stretch of one sample has too: another order of sums
       for (int64_t row = begin; row < end; ++row)
         y[row] = reduce_row<Maximum>(x + row * split.size, split.size, divisor);
       return;
@@ -77,8 +77,9 @@ void reduce_axis(const Context& context, const AxisSplit& split, double divisor,
 std::unique_ptr<Kernel> reduce_cpu(ReduceKind kind, int axis) {
   return function_kernel([kind, axis](const Context& context, const Bindings& bindings) {
     const AxisSplit split = split_at(bindings.inputs[0].shape(), axis);
+    const bool last = axis == bindings.inputs[0].shape().rank() - 1;
     const double divisor = kind == ReduceKind::kMean ? static_cast<double>(split.size) : 1;
-    (kind == ReduceKind::kMax ? reduce_axis<true> : reduce_axis<false>)(context, split, divisor,
+    (kind == ReduceKind::kMax ? reduce_axis<true> : reduce_axis<false>)(context, split, last, divisor,
                                                                         bindings.inputs[0].ptr<const float>(),
                                                                         bindings.outputs[0].ptr<float>());
   });

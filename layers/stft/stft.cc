@@ -261,11 +261,20 @@ StftProblem Istft::problem(const Shape& shape) const {
   StftProblem ends = p;
   ends.frames = std::min(p.frames, 2 * ceil_div(p.n_fft, p.hop) + 2);
   ends.length = ends.frames * p.hop + p.n_fft - p.hop - 2 * trim_;
+  // sums[i]: of the squares of taps i, i - hop, i - 2 hop, ...
+  std::vector<double> sums(window().size());
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const auto tap = static_cast<int64_t>(i);
+    sums[i] = window()[i] * window()[i] + (tap >= p.hop ? sums[static_cast<size_t>(tap - p.hop)] : 0);
+  }
   for (int64_t s = 0; s < ends.length; ++s) {
     const int64_t at = s + p.start;
+    const StftFrames frames = frames_at(ends, at);
     double envelope = 0;
-    for (int64_t t = frames_at(ends, at).begin; at >= 0 && t < frames_at(ends, at).end; ++t) {
-      envelope += window()[static_cast<size_t>(at - t * p.hop)] * window()[static_cast<size_t>(at - t * p.hop)];
+    if (at >= 0 && frames.begin < frames.end) {
+      const int64_t below = at - frames.end * p.hop;  // the tap after the least one
+      envelope =
+          sums[static_cast<size_t>(at - frames.begin * p.hop)] - (below >= 0 ? sums[static_cast<size_t>(below)] : 0);
     }
     if (envelope < 1e-11) {
       throw Error(ErrorCategory::kShape,
