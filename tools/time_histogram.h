@@ -15,7 +15,7 @@ class TimeHistogram {
     const auto value = static_cast<uint64_t>(std::max<int64_t>(nanoseconds, 0));
     ++counts_[step_of(value)];
     ++count_;
-    total_ += static_cast<int64_t>(value);
+    if (__builtin_add_overflow(total_, static_cast<int64_t>(value), &total_)) total_ = INT64_MAX;
     worst_ = std::max(worst_, static_cast<int64_t>(value));
   }
 
