@@ -1,7 +1,7 @@
 #pragma once
 // The activations' formulas, each written once for float, double, CPU lanes and CUDA threads. Adding one: a struct, its
-// name in Activation below, and its entry in the table of pointwise/pointwise.cc. PyTorch's formulas, so that thresholds, NaN and
-// Inf are as there.
+// name in Activation below, and its entry in the table of pointwise/pointwise.cc. PyTorch's formulas, so that
+// thresholds, NaN and Inf are as there.
 //
 // A float32 result may be off by kFactor * eps * scale(x, y), y being the true value; without scale(), |y|. kArithmetic
 // marks those without <cmath>, of which a compiler makes better vectors in a plain loop than of lanes.
@@ -10,8 +10,8 @@
 #include <limits>
 #include <variant>
 
-#include "layers/implementation_list.h"
 #include "layers/formula.h"
+#include "layers/implementation_list.h"
 
 namespace strand::layers {
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "layers/layer.h"
 #include "layers/functions.h"
+#include "layers/layer.h"
 
 namespace strand::layers {
 
