@@ -176,16 +176,16 @@ struct GeluTanh {
   static double scale(double x, double /*y*/) { return std::fabs(x); }
 };
 
-// ELU, SELU and CELU: positive * x where x > 0, else negative * (exp(x / width) - 1).
+// ELU, SELU and CELU: positive * x where x > 0, else negative * (exp(rate * x) - 1).
 struct Elu {
   static constexpr double kFactor = 10;
   double positive = 1;
   double negative = 1;
-  double width = 1;  // above 0
+  double rate = 1;
   template <class V>
   STRAND_HD V operator()(const V& x) const {
     using std::expm1;
-    return where_positive(x, x * constant<V>(positive), constant<V>(negative) * expm1(x * constant<V>(1 / width)));
+    return where_positive(x, x * constant<V>(positive), constant<V>(negative) * expm1(x * constant<V>(rate)));
   }
   // expm1 may be subnormal.
   double scale(double /*x*/, double y) const { return std::fabs(y) + std::fabs(negative) * kUnderflow; }
@@ -236,6 +236,18 @@ struct Sqrt {
   STRAND_HD V operator()(const V& x) const {
     using std::sqrt;
     return sqrt(x);
+  }
+};
+
+// Snake with its channel's numbers: x + sin^2(factor * x) * share. Not an Activation: no numbers serve all channels.
+struct Snake {
+  double factor = 1;
+  double share = 1;
+  template <class V>
+  STRAND_HD V operator()(const V& x) const {
+    using std::sin;
+    const V sine = sin(constant<V>(factor) * x);
+    return fused_multiply_add(constant<V>(share), sine * sine, x);
   }
 };
 

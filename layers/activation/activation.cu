@@ -3,7 +3,6 @@
 // Limits: none on size. Bound by bytes: 8 an element, 12 an output for halves, 16 for FiLM.
 
 #include "layers/activation/activation.h"
-#include "layers/activation/half_function.h"
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
 

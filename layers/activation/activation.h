@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "layers/axes.h"
+#include "layers/half_function.h"
 #include "layers/host_device.h"
 #include "layers/layer.h"
 
@@ -55,9 +56,6 @@ struct ChannelSplit {
   int64_t inner = 1;
 };
 ChannelSplit channel_split(const Shape& shape, const ChannelOptions& options);
-
-// What a half goes through.
-enum class HalfFunction : uint8_t { kIdentity, kReLU, kTanh, kSigmoid, kSoftsign, kSiLU, kGELU, kHardtanh };
 
 // y = activation(first half) * gate(second half), halves of one axis: GLU has identity and sigmoid, WaveNet tanh and
 // sigmoid. Magnitude is the root of the halves' sum of squares.

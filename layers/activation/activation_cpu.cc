@@ -1,7 +1,6 @@
 #include <Eigen/Core>
 
 #include "layers/activation/activation.h"
-#include "layers/activation/half_function.h"
 #include "layers/implementation_list.h"
 #include "layers/lanes.h"
 #include "layers/packets_cpu.h"
@@ -16,10 +15,7 @@ void prelu(const float* x, float* y, int64_t count, float slope) {
 void snake(const float* x, float* y, int64_t count, float alpha, float share) {
   for (int64_t i = 0; i < count; i += Lanes::kCount) {
     const int64_t lanes = std::min<int64_t>(Lanes::kCount, count - i);
-    const Lanes values = Lanes::load(x + i, lanes);
-    const Lanes sine = sin(values * Lanes::all(alpha));
-    const Lanes square = sine * sine;
-    each_lane([&](int lane) { return multiply_add(share, square[lane], values[lane]); }).store(y + i, lanes);
+    Snake{alpha, share}(Lanes::load(x + i, lanes)).store(y + i, lanes);
   }
 }
 

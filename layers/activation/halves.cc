@@ -3,7 +3,6 @@
 
 #include "engine/error.h"
 #include "layers/activation/activation.h"
-#include "layers/activation/half_function.h"
 #include "layers/implementation_list.h"
 
 namespace strand::layers {

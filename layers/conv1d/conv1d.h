@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "layers/attributes.h"
+#include "layers/epilogue.h"
 #include "layers/layer.h"
 
 namespace strand::layers {
@@ -29,11 +30,14 @@ struct Conv1dProblem {
   int64_t pad_right = 0;
   PaddingMode padding_mode = PaddingMode::kZeros;
   bool has_bias = false;
+  Epilogue epilogue = {};  // of the sums above
 
   constexpr int64_t group_in() const { return in_channels / groups; }
   constexpr int64_t group_out() const { return out_channels / groups; }
   // Products a sum: the rows of an unfolded input, each a (channel, tap).
   constexpr int64_t reduction() const { return group_in() * kernel_size; }
+  // Of y: what the epilogue leaves of out_channels.
+  constexpr int64_t result_channels() const { return epilogue.gated ? out_channels / 2 : out_channels; }
   constexpr bool unpadded() const { return pad_left == 0 && pad_right == 0; }
 };
 

@@ -17,6 +17,33 @@ bool is_small(const Conv1dProblem& p, int64_t out_length) {
 
 }  // namespace
 
+Conv1dWeights::Conv1dWeights(std::shared_ptr<const Buffer> weight, const Conv1dProblem& problem,
+                             const PrepareArgs& args)
+    : weight_(std::move(weight)), bias_(problem.has_bias ? args.weights.floats("bias") : nullptr) {
+  const Epilogue& epilogue = problem.epilogue;
+  if (epilogue.by_channel()) coefficients_ = args.weights.floats("epilogue");
+  const auto floats = [](const std::shared_ptr<const Buffer>& buffer) {
+    return buffer == nullptr ? nullptr : reinterpret_cast<const float*>(buffer->data());
+  };
+  store_.bias = floats(bias_);
+  store_.coefficients = floats(coefficients_);
+  store_.channels = problem.result_channels();
+  store_.length = args.outputs[0].shape[2];
+  for (int i = 0; i < 3; ++i) store_.parameters[i] = static_cast<float>(epilogue.parameters[i]);
+  store_.scale = static_cast<float>(epilogue.scale);
+  store_.function = epilogue.function;
+  store_.residual_place = epilogue.residual;
+  store_.activation = epilogue.activation;
+  store_.gate = epilogue.gate;
+  store_.gated = epilogue.gated;
+  store_.plain = epilogue.none();
+}
+
+std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates) {
+  if (args.inputs[0].dtype != DType::kFloat32) return "computes in float32 only";
+  return problem.epilogue.gated && !gates ? "does not hold both sums of a gate in one thread" : "";
+}
+
 void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   const auto& conv = static_cast<const Conv1d&>(layer);
   const Conv1dProblem problem = normalised(conv.problem(args.inputs[0]), args.outputs[0].shape[2]);

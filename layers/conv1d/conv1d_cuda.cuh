@@ -5,25 +5,12 @@
 
 #include "engine/cuda_check.h"
 #include "layers/conv1d/conv1d.h"
+#include "layers/conv1d/conv1d_store.cuh"
 #include "layers/function_kernel.h"
 
 namespace strand::layers {
 
 constexpr int64_t kMaxBlocks = 0x7FFFFFFF;  // of grid.x
-
-// The way from a finished sum to memory: whatever is fused into a convolution is applied here, by all implementations.
-struct Conv1dStore {
-  const float* bias = nullptr;  // [C_out]
-
-  __device__ float operator()(float sum, int64_t channel) const { return bias == nullptr ? sum : sum + bias[channel]; }
-
-  // The same for many sums of one channel.
-  struct Channel {
-    float bias;
-    __device__ float operator()(float sum) const { return sum + bias; }
-  };
-  __device__ Channel at(int64_t channel) const { return {bias == nullptr ? 0.0F : bias[channel]}; }
-};
 
 // x[position] of a row of the padded input.
 __device__ inline float padded_value(const float* row, int64_t position, int64_t length, PaddingMode mode) {
@@ -31,24 +18,33 @@ __device__ inline float padded_value(const float* row, int64_t position, int64_t
   return at < 0 ? 0.0F : row[at];
 }
 
-// Weights on the device: as packed for one kernel, and the bias.
-struct Conv1dWeights {
-  std::shared_ptr<const Buffer> weight;
-  std::shared_ptr<const Buffer> bias;
+// What a kernel reads besides its input: weights as packed for it, and what its store path needs.
+class Conv1dWeights {
+ public:
+  Conv1dWeights(std::shared_ptr<const Buffer> weight, const Conv1dProblem& problem, const PrepareArgs& args);
 
-  const float* data() const { return reinterpret_cast<const float*>(weight->data()); }
-  Conv1dStore store() const { return {bias == nullptr ? nullptr : reinterpret_cast<const float*>(bias->data())}; }
+  const float* data() const { return reinterpret_cast<const float*>(weight_->data()); }
+  Conv1dStore store(const Bindings& bindings) const {
+    Conv1dStore store = store_;
+    if (store.residual_place != Epilogue::Residual::kNone) store.residual = bindings.inputs[1].ptr<const float>();
+    return store;
+  }
+
+ private:
+  std::shared_ptr<const Buffer> weight_;
+  std::shared_ptr<const Buffer> bias_;          // or null
+  std::shared_ptr<const Buffer> coefficients_;  // or null
+  Conv1dStore store_;                           // all but the residual
 };
 
 // Weights as they are: [C_out, C_in / groups, K].
 inline Conv1dWeights plain_weights(const Conv1dProblem& problem, const PrepareArgs& args) {
-  return {args.weights.floats("weight"), problem.has_bias ? args.weights.floats("bias") : nullptr};
+  return {args.weights.floats("weight"), problem, args};
 }
 
-// Why none of the CUDA implementations takes the problem; empty where they may.
-inline std::string conv1d_cuda_declines(const PrepareArgs& args) {
-  return args.inputs[0].dtype == DType::kFloat32 ? "" : "computes in float32 only";
-}
+// Why none of the CUDA implementations takes the problem; empty where they may. `gates`: whether this one has both sums
+// of a gate in one thread.
+std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates = false);
 
 Implementation conv1d_tensor(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_depthwise(const Conv1dProblem& problem, const PrepareArgs& args);

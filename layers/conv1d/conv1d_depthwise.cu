@@ -29,10 +29,11 @@ struct Depthwise {
 };
 
 // `Taps` 0: as many as the problem has.
-template <int Taps>
+template <int Taps, bool Plain>
 __global__ void __launch_bounds__(kThreads)
     depthwise_kernel(const __grid_constant__ Depthwise a, const float* __restrict__ x, const float* __restrict__ weight,
                      Conv1dStore store, float* __restrict__ y) {
+  store.plain = Plain;
   const uint32_t row = a.tiles_by.divide(blockIdx.x);
   const uint32_t tile = blockIdx.x - row * a.tiles_by.value;
   const uint32_t n = a.channels_by.divide(row);
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t t0 = int64_t{tile} * kTile + threadIdx.x;
   const int64_t first = int64_t{tile} * kTile * a.p.stride - a.p.pad_left;
   const int64_t last = first + (kTile - 1) * a.p.stride + (taps - 1) * a.p.dilation;
-  const Conv1dStore::Channel finish = store.at(o);
+  const Conv1dStore::Channel finish = store.at(n, o);
 
   if (first >= 0 && last < a.p.length && int64_t{tile + 1} * kTile <= a.out_length) {
     float sum[kOutputs] = {};
@@ -56,8 +57,9 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int i = 0; i < kOutputs; ++i) sum[i] = fmaf(factor, from[i * step], sum[i]);
     }
+    finish(sum, t0, kThreads, a.out_length);
 #pragma unroll
-    for (int i = 0; i < kOutputs; ++i) target[t0 + i * kThreads] = finish(sum[i]);
+    for (int i = 0; i < kOutputs; ++i) target[t0 + i * kThreads] = sum[i];
     return;
   }
   for (int64_t t = t0; t < a.out_length && t < t0 + kTile; t += kThreads) {
@@ -66,22 +68,23 @@ __global__ void __launch_bounds__(kThreads)
     for (int k = 0; k < taps; ++k) {
       sum = fmaf(w[k], padded_value(source, position + k * a.p.dilation, a.p.length, a.p.padding_mode), sum);
     }
-    target[t] = finish(sum);
+    target[t] = finish(sum, t);
   }
 }
 
 using KernelFunction = void (*)(Depthwise, const float*, const float*, Conv1dStore, float*);
 
+template <bool Plain>
 KernelFunction kernel_for(int64_t taps) {
   switch (taps) {
     case 3:
-      return depthwise_kernel<3>;
+      return depthwise_kernel<3, Plain>;
     case 5:
-      return depthwise_kernel<5>;
+      return depthwise_kernel<5, Plain>;
     case 7:
-      return depthwise_kernel<7>;
+      return depthwise_kernel<7, Plain>;
     default:
-      return depthwise_kernel<0>;
+      return depthwise_kernel<0, Plain>;
   }
 }
 
@@ -101,17 +104,19 @@ std::string why_not(const Conv1dProblem& p, int64_t out_length) {
 
 Implementation conv1d_depthwise(const Conv1dProblem& problem, const PrepareArgs& args) {
   const int64_t out_length = args.outputs[0].shape[2];
-  Implementation result{"cuda.depthwise", DeviceType::kCuda, conv1d_cuda_declines(args), {}};
+  Implementation result{"cuda.depthwise", DeviceType::kCuda, conv1d_cuda_declines(problem, args), {}};
   if (result.declined.empty()) result.declined = why_not(problem, out_length);
   result.prepare = [problem, out_length, &args]() -> std::unique_ptr<Kernel> {
     const Conv1dWeights weights = plain_weights(problem, args);
     const Depthwise a{problem, out_length, tensor::Divisor(ceil_div(out_length, kTile)),
                       tensor::Divisor(problem.out_channels), tensor::Divisor(problem.group_out())};
     const auto blocks = static_cast<unsigned>(blocks_of(problem, out_length));
-    return function_kernel([weights, a, blocks](const Context& context, const Bindings& bindings) {
+    const KernelFunction kernel =
+        problem.epilogue.none() ? kernel_for<true>(problem.kernel_size) : kernel_for<false>(problem.kernel_size);
+    return function_kernel([weights, a, blocks, kernel](const Context& context, const Bindings& bindings) {
       if (blocks == 0) return;
-      kernel_for(a.p.kernel_size)<<<blocks, kThreads, 0, cuda::stream(context)>>>(
-          a, bindings.inputs[0].ptr<const float>(), weights.data(), weights.store(), bindings.outputs[0].ptr<float>());
+      kernel<<<blocks, kThreads, 0, cuda::stream(context)>>>(a, bindings.inputs[0].ptr<const float>(), weights.data(),
+                                                             weights.store(bindings), bindings.outputs[0].ptr<float>());
       cuda::check_launch("conv1d cuda.depthwise");
     });
   };

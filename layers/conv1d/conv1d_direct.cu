@@ -189,6 +189,13 @@ __device__ void store_warp(const Tiled& conv, int64_t group, int output, int64_t
     const int64_t channel = n * conv.problem.out_channels + group * outputs;
     targets[j] = p < conv.positions ? channel * conv.out_length + p - n * conv.out_length : -1;
   }
+  const auto store_row = [&](int o, const float* row) {
+    const Conv1dStore::Channel finish = store.at(group * outputs + o);
+    for (int j = 0; j < kAcross; ++j) {
+      const int64_t target = targets[j] + o * conv.out_length;
+      if (targets[j] >= 0) y[target] = finish(row[j * 32 + lane], target);
+    }
+  };
 #pragma unroll
   for (int i = 0; i < T::kThreadOutputs; i += 4) {
     __syncwarp();
@@ -201,22 +208,22 @@ __device__ void store_warp(const Tiled& conv, int64_t group, int output, int64_t
       }
     }
     __syncwarp();
+    const int rows = min(16, outputs - output - i * 4);
+    if (store.plain) {
 #pragma unroll 4
-    for (int r = 0; r < 16; ++r) {
-      const int o = output + i * 4 + r;
-      if (o >= outputs) break;
-      for (int j = 0; j < kAcross; ++j) {
-        if (targets[j] < 0) continue;
-        y[targets[j] + o * conv.out_length] = store(staged[r * T::kWarpPositions + j * 32 + lane], group * outputs + o);
-      }
+      for (int r = 0; r < rows; ++r) store_row(output + i * 4 + r, staged + r * T::kWarpPositions);
+    } else {
+#pragma unroll 1
+      for (int r = 0; r < rows; ++r) store_row(output + i * 4 + r, staged + r * T::kWarpPositions);
     }
   }
 }
 
-template <class T>
+template <class T, bool Plain>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     tiled(Tiled conv, const float* __restrict__ x, const float* __restrict__ weight, Conv1dStore store,
           float* __restrict__ y) {
+  store.plain = Plain;
   __shared__ alignas(16) float ring[T::kSharedFloats];
   const unsigned output_tile = blockIdx.x % static_cast<unsigned>(conv.output_tiles);
   const unsigned rest = blockIdx.x / static_cast<unsigned>(conv.output_tiles);
@@ -274,8 +281,7 @@ Conv1dWeights pack(const Tiled& conv, const PrepareArgs& args) {
     }
   };
   const std::string packing = "weight.tiled" + std::to_string(T::kOutputs) + "x" + std::to_string(T::kDepth);
-  return {args.weights.pack(packing, checked_mul(count, sizeof(float)), fill),
-          p.has_bias ? args.weights.floats("bias") : nullptr};
+  return {args.weights.pack(packing, checked_mul(count, sizeof(float)), fill), p, args};
 }
 
 int64_t blocks_of(const Conv1dProblem& p, int64_t positions, int64_t tile_outputs, int64_t tile_positions) {
@@ -289,13 +295,16 @@ std::unique_ptr<Kernel> tiled_kernel(const Conv1dProblem& p, const PrepareArgs& 
   conv.output_tiles = static_cast<int>(ceil_div(p.group_out(), T::kOutputs));
   conv.chunks = static_cast<int>(ceil_div(p.reduction(), T::kDepth));
   const int64_t blocks = blocks_of(p, conv.positions, T::kOutputs, T::kPositions);
-  return function_kernel([conv, blocks, weights = pack<T>(conv, args)](const Context& context,
-                                                                       const Bindings& bindings) {
-    if (blocks == 0) return;
-    tiled<T><<<static_cast<unsigned>(blocks), T::kThreads, 0, cuda::stream(context)>>>(
-        conv, bindings.inputs[0].ptr<const float>(), weights.data(), weights.store(), bindings.outputs[0].ptr<float>());
-    cuda::check_launch("conv1d cuda.direct, tiled");
-  });
+  return function_kernel(
+      [conv, blocks, weights = pack<T>(conv, args)](const Context& context, const Bindings& bindings) {
+        if (blocks == 0) return;
+        (conv.problem.epilogue.none()
+             ? tiled<T, true>
+             : tiled<T, false>)<<<static_cast<unsigned>(blocks), T::kThreads, 0, cuda::stream(context)>>>(
+            conv, bindings.inputs[0].ptr<const float>(), weights.data(), weights.store(bindings),
+            bindings.outputs[0].ptr<float>());
+        cuda::check_launch("conv1d cuda.direct, tiled");
+      });
 }
 
 // A tile, and the share of the multiply-add rate that it is expected to reach where all of it is used.
@@ -341,7 +350,7 @@ constexpr int64_t kThinOutputs = 8;
 
 std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
   constexpr int64_t kMax = 0x7FFFFF00;
-  std::string reason = conv1d_cuda_declines(args);
+  std::string reason = conv1d_cuda_declines(p, args);
   if (!reason.empty() || p.group_out() <= kThinOutputs) return reason;
   if (p.reduction() > kMax) {
     return std::to_string(p.reduction()) + " products an output, more than " + std::to_string(kMax);

@@ -63,17 +63,32 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// y[n, o, first + t] = bias[o], through the store path that all implementations share.
+// y[n, o, first + t] = bias[o].
 __global__ void __launch_bounds__(kThreads)
     begin_outputs(Conv1dStore store, float* __restrict__ y, int64_t channels, int64_t out_length, int64_t first,
                   int64_t positions, int64_t tiles) {
   const int64_t row = blockIdx.x / tiles;  // n * C_out + o
-  const float value = store(0.0F, row % channels);
+  const float value = store.bias[row % channels];
   const int64_t tile = (blockIdx.x - row * tiles) * kTile;
 #pragma unroll
   for (int i = 0; i < kPerThread; ++i) {
     const int64_t t = tile + i * kThreads + threadIdx.x;
     if (t < positions) y[row * out_length + first + t] = value;
+  }
+}
+
+// The sums of `positions` positions to outputs, in place; batch elements count from `element`.
+__global__ void __launch_bounds__(kThreads)
+    finish_outputs(Conv1dStore store, float* y, int64_t element, int64_t first, int64_t positions, int64_t tiles) {
+  const int64_t row = blockIdx.x / tiles;  // n * C_out + o
+  const int64_t n = row / store.channels;
+  const Conv1dStore::Channel finish = store.at(element + n, row - n * store.channels);
+  const int64_t tile = (blockIdx.x - row * tiles) * kTile;
+  float* target = y + row * store.length;
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const int64_t t = tile + i * kThreads + threadIdx.x;
+    if (t < positions) target[first + t] = finish(target[first + t], first + t);
   }
 }
 
@@ -84,12 +99,15 @@ struct Im2col {
   Conv1dWeights weights;
 };
 
+// A bias alone is what the products are added to; with more to do, all of it comes after them.
+bool begins_with_bias(const Conv1dProblem& p) { return p.has_bias && p.epilogue.none(); }
+
 // y (C_out / groups x positions) += W * columns for `count` pairs that lie the strides apart.
 void multiply(const Im2col& conv, cublasHandle_t handle, const float* columns, int64_t positions,
               int64_t columns_stride, const float* weight, int64_t weight_stride, float* y, int64_t count) {
   const Conv1dProblem& p = conv.problem;
   const float one = 1;
-  const float beta = p.has_bias ? 1.0F : 0.0F;
+  const float beta = begins_with_bias(p) ? 1.0F : 0.0F;
   const int64_t y_stride = p.group_out() * conv.out_length;
   for (int64_t i = 0; i < count; i += kMaxProducts) {
     // cuBLAS is column-major, so it is told of the transposes.
@@ -102,15 +120,15 @@ void multiply(const Im2col& conv, cublasHandle_t handle, const float* columns, i
   }
 }
 
-// One chunk: `elements` batch elements from x and y on, `positions` positions from `first` on.
-void run_chunk(const Im2col& conv, const Context& context, const float* x, float* y, int64_t elements, int64_t first,
-               int64_t positions, float* columns) {
+// One chunk's sums: `elements` batch elements from x and y on, `positions` positions from `first` on.
+void run_chunk(const Im2col& conv, const Context& context, const Conv1dStore& store, const float* x, float* y,
+               int64_t elements, int64_t first, int64_t positions, float* columns) {
   const Conv1dProblem& p = conv.problem;
   const int64_t tiles = ceil_div(positions, kTile);
-  if (p.has_bias) {
+  if (begins_with_bias(p)) {
     const auto blocks = static_cast<unsigned>(elements * p.out_channels * tiles);
-    begin_outputs<<<blocks, kThreads, 0, cuda::stream(context)>>>(conv.weights.store(), y, p.out_channels,
-                                                                  conv.out_length, first, positions, tiles);
+    begin_outputs<<<blocks, kThreads, 0, cuda::stream(context)>>>(store, y, p.out_channels, conv.out_length, first,
+                                                                  positions, tiles);
     cuda::check_launch("conv1d cuda.im2col, bias");
   }
   const bool unfolds = conv.chunking.bytes > 0;
@@ -138,17 +156,25 @@ void convolve(const Im2col& conv, const Context& context, const Bindings& bindin
   const auto* x = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
   auto* y = bindings.outputs[0].ptr<float>();             // [N, C_out, L_out]
   const Chunking& cut = conv.chunking;
+  const Conv1dStore store = conv.weights.store(bindings);
   for (int64_t n = 0; n < p.batch; n += cut.elements) {
+    const int64_t elements = std::min(cut.elements, p.batch - n);
+    float* rows = y + n * p.out_channels * conv.out_length;
     for (int64_t t = 0; t < conv.out_length; t += cut.positions) {
-      run_chunk(conv, context, x + n * p.in_channels * p.length, y + n * p.out_channels * conv.out_length,
-                std::min(cut.elements, p.batch - n), t, std::min(cut.positions, conv.out_length - t),
+      const int64_t positions = std::min(cut.positions, conv.out_length - t);
+      run_chunk(conv, context, store, x + n * p.in_channels * p.length, rows, elements, t, positions,
                 reinterpret_cast<float*>(bindings.workspace));
+      if (store.plain) continue;
+      const int64_t tiles = ceil_div(positions, kTile);
+      const auto blocks = static_cast<unsigned>(elements * p.out_channels * tiles);
+      finish_outputs<<<blocks, kThreads, 0, cuda::stream(context)>>>(store, rows, n, t, positions, tiles);
+      cuda::check_launch("conv1d cuda.im2col, epilogue");
     }
   }
 }
 
 std::string declines(const Conv1dProblem& p, const PrepareArgs& args, const Chunking& cut) {
-  std::string reason = conv1d_cuda_declines(args);
+  std::string reason = conv1d_cuda_declines(p, args);
   if (!reason.empty()) return reason;
   if (cut.positions == 0) {
     return "even " + std::to_string(kFewest) + " columns of " + std::to_string(p.in_channels) + " x " +

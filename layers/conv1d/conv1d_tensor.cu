@@ -24,90 +24,12 @@
 #include "layers/conv1d/conv1d_tensor.cuh"
 #include "layers/conv1d/conv1d_tensor.h"
 #include "layers/conv1d/conv1d_tensor_stage.cuh"
+#include "layers/conv1d/conv1d_tensor_store.cuh"
 
 namespace strand::layers::tensor {
 namespace {
 
 constexpr int kMaxScaleExponent = 90;
-
-// A tile in float32, by FMA in the order of the formula: for values that can't be scaled.
-template <int BlockShapeIndex>
-__device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
-  constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
-  for (int i = threadIdx.x; i < kShape.rows() * kShape.columns(); i += kShape.threads()) {
-    const int64_t row = int64_t{tile.m_block} * kShape.rows() + i / kShape.columns();
-    const int64_t t = int64_t{tile.position} * kShape.columns() + i % kShape.columns();
-    if (row >= a.p.group_out() || t >= a.out_length) continue;
-    const int64_t o = tile.group * a.p.group_out() + row;
-    float sum = 0;
-    for (int64_t c = 0; c < a.p.group_in(); ++c) {
-      const float* x = a.x + (int64_t{tile.batch} * a.p.in_channels + tile.group * a.p.group_in() + c) * a.p.length;
-      for (int64_t k = 0; k < a.p.kernel_size; ++k) {
-        const int64_t from =
-            source_index(t * a.p.stride + k * a.p.dilation - a.p.pad_left, a.p.length, a.p.padding_mode);
-        sum = fmaf(a.weight[(o * a.p.group_in() + c) * a.p.kernel_size + k], from < 0 ? 0.0F : x[from], sum);
-      }
-    }
-    a.y[(int64_t{tile.batch} * a.p.out_channels + o) * a.out_length + t] = a.store(sum, o);
-  }
-}
-
-// A warp's sums to y, 16 rows at a time through its part of shared memory. The one place where outputs are finished.
-template <int BlockShapeIndex>
-__device__ void store_tile(
-    const Arguments& a, const Tile& tile, float* staging,
-    float (&sum)[kBlockShapes[BlockShapeIndex].m_tiles][kBlockShapes[BlockShapeIndex].n_tiles][4]) {
-  constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
-  constexpr int kColumns = kShape.n_tiles * 8;
-  static_assert(kColumns == 32, "a lane a column");
-  const int warp = threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  const int64_t t0 = int64_t{tile.position} * kShape.columns() + warp % kShape.n_warps * kColumns;
-  const int columns = static_cast<int>(min(int64_t{kColumns}, a.out_length - t0));
-  const int padded_rows = a.m_blocks * kShape.rows();
-  const bool vectors = a.out_length % 4 == 0;
-#pragma unroll
-  for (int m = 0; m < kShape.m_tiles; ++m) {
-    const int first = tile.m_block * kShape.rows() + (warp / kShape.n_warps * kShape.m_tiles + m) * 16;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = lane / 4 + half * 8;
-      const float unscale = a.unscale[tile.group * padded_rows + first + row];
-      const Conv1dStore::Channel store =
-          a.store.at(tile.group * a.p.group_out() + min(int64_t{first} + row, a.p.group_out() - 1));
-#pragma unroll
-      for (int n = 0; n < kShape.n_tiles; ++n) {
-        *reinterpret_cast<float2*>(staging + row * kStagingPitch + n * 8 + lane % 4 * 2) =
-            make_float2(store(sum[m][n][half * 2] * unscale), store(sum[m][n][half * 2 + 1] * unscale));
-      }
-    }
-    __syncwarp();
-    const int rows = static_cast<int>(min(int64_t{16}, a.p.group_out() - first));
-    float* y =
-        a.y + (int64_t{tile.batch} * a.p.out_channels + tile.group * a.p.group_out() + first) * a.out_length + t0;
-    if (vectors) {
-      const int column = lane % (kColumns / 4) * 4;
-      constexpr int kRowsAtOnce = 32 / (kColumns / 4);
-      float* to = y + lane / (kColumns / 4) * a.out_length + column;
-#pragma unroll
-      for (int i = 0; i < 16; i += kRowsAtOnce, to += kRowsAtOnce * a.out_length) {
-        const int row = lane / (kColumns / 4) + i;
-        const float4 v = *reinterpret_cast<const float4*>(staging + row * kStagingPitch + column);
-        if (row < rows && column < columns) *reinterpret_cast<float4*>(to) = v;
-      }
-    } else if (lane < columns) {
-      float* to = y + lane;
-      const float* from = staging + lane;
-      if (rows == 16) {
-#pragma unroll
-        for (int row = 0; row < 16; ++row, to += a.out_length) *to = from[row * kStagingPitch];
-      } else {
-        for (int row = 0; row < rows; ++row, to += a.out_length) *to = from[row * kStagingPitch];
-      }
-    }
-    __syncwarp();
-  }
-}
 
 // All steps of one converted stage: products into `sum`, in units of the true x.
 template <int BlockShapeIndex>
@@ -165,7 +87,7 @@ __device__ __forceinline__ void multiply_stage(
   }
 }
 
-template <int BlockShapeIndex, bool Flat>
+template <int BlockShapeIndex, bool Flat, bool Plain>
 __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
     tensor_kernel(const __grid_constant__ Arguments a) {
   constexpr BlockShape kShape = kBlockShapes[BlockShapeIndex];
@@ -230,9 +152,9 @@ __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
       }
     }
     if (exact) {
-      compute_exactly<BlockShapeIndex>(a, tile);
+      compute_exactly<BlockShapeIndex, Plain>(a, tile);
     } else {
-      store_tile<BlockShapeIndex>(a, tile, s.staging(threadIdx.x / 32), sum);
+      store_tile<BlockShapeIndex, Plain>(a, tile, s.staging(threadIdx.x / 32), sum);
     }
   }
   wait_copies<0>();
@@ -240,12 +162,13 @@ __global__ void __launch_bounds__(kBlockShapes[BlockShapeIndex].threads(), 2)
 
 using KernelFunction = void (*)(Arguments);
 
+template <bool Plain>
 KernelFunction kernel_for(const Geometry& g) {
   static constexpr KernelFunction kKernels[std::size(kBlockShapes)][2] = {
-      {tensor_kernel<0, false>, tensor_kernel<0, true>},
-      {tensor_kernel<1, false>, tensor_kernel<1, true>},
-      {tensor_kernel<2, false>, tensor_kernel<2, true>},
-      {tensor_kernel<3, false>, tensor_kernel<3, true>}};
+      {tensor_kernel<0, false, Plain>, tensor_kernel<0, true, Plain>},
+      {tensor_kernel<1, false, Plain>, tensor_kernel<1, true, Plain>},
+      {tensor_kernel<2, false, Plain>, tensor_kernel<2, true, Plain>},
+      {tensor_kernel<3, false, Plain>, tensor_kernel<3, true, Plain>}};
   return kKernels[g.shape][g.flat ? 1 : 0];
 }
 
@@ -296,7 +219,9 @@ Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args
 class TensorKernel final : public Kernel {
  public:
   TensorKernel(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args)
-      : tables_(upload(p, g, args)), weights_(plain_weights(p, args)) {
+      : tables_(upload(p, g, args)),
+        weights_(plain_weights(p, args)),
+        kernel_(p.epilogue.none() ? kernel_for<true>(g) : kernel_for<false>(g)) {
     const BlockShape shape = kBlockShapes[g.shape];
     a_.p = p;
     a_.g = g;
@@ -317,15 +242,14 @@ class TensorKernel final : public Kernel {
     a_.step_offsets = reinterpret_cast<const int32_t*>(base + tables_.offsets);
     a_.flat_elements = reinterpret_cast<const int32_t*>(base + tables_.elements);
     a_.weight = weights_.data();
-    a_.store = weights_.store();
     cuda::set_device(args.device.index);
     // The most that any layer may ask for: the attribute belongs to the function, which layers share.
     const cuda::DeviceInfo info = cuda::device_info(args.device.index);
-    cuda::check(cudaFuncSetAttribute(kernel_for(g), cudaFuncAttributeMaxDynamicSharedMemorySize,
+    cuda::check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(info.shared_memory_per_block)),
                 "conv1d cuda.tensor");
     int blocks = 0;
-    cuda::check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel_for(g), shape.threads(),
+    cuda::check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel_, shape.threads(),
                                                               static_cast<size_t>(g.shared_bytes)),
                 "conv1d cuda.tensor");
     const int64_t resident = int64_t{std::max(blocks, 1)} * info.multiprocessors;
@@ -336,9 +260,10 @@ class TensorKernel final : public Kernel {
     if (grid_ == 0) return;
     Arguments a = a_;
     a.x = bindings.inputs[0].ptr<const float>();
+    a.store = weights_.store(bindings);
     a.y = bindings.outputs[0].ptr<float>();
-    kernel_for(a.g)<<<grid_, kBlockShapes[a.g.shape].threads(), static_cast<size_t>(a.g.shared_bytes),
-                      cuda::stream(context)>>>(a);
+    kernel_<<<grid_, kBlockShapes[a.g.shape].threads(), static_cast<size_t>(a.g.shared_bytes), cuda::stream(context)>>>(
+        a);
     cuda::check_launch("conv1d cuda.tensor");
   }
 
@@ -346,6 +271,7 @@ class TensorKernel final : public Kernel {
   Tables tables_;
   Conv1dWeights weights_;
   Arguments a_{};
+  KernelFunction kernel_;
   unsigned grid_ = 0;
 };
 
@@ -356,7 +282,7 @@ namespace strand::layers {
 
 Implementation conv1d_tensor(const Conv1dProblem& problem, const PrepareArgs& args) {
   constexpr int64_t kSmallestShared = int64_t{99} << 10;  // of the chips from sm_80 on
-  Implementation result{"cuda.tensor", DeviceType::kCuda, conv1d_cuda_declines(args), {}};
+  Implementation result{"cuda.tensor", DeviceType::kCuda, conv1d_cuda_declines(problem, args), {}};
   int64_t shared_limit = kSmallestShared;
   if (args.device.is_cuda()) {
     const cuda::DeviceInfo info = cuda::device_info(args.device.index);

@@ -68,10 +68,11 @@ __device__ void accumulate(const Conv1dProblem& p, const float* row, const int64
   }
 }
 
-template <int Outputs>
+template <int Outputs, bool Plain>
 __global__ void __launch_bounds__(kMaxThreads)
     thin(Thin conv, const float* __restrict__ x, const float* __restrict__ weight, Conv1dStore store,
          float* __restrict__ y) {
+  store.plain = Plain;
   const Conv1dProblem& p = conv.problem;
   const int64_t tiles = p.batch * p.groups * conv.row_tiles;
   for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
@@ -95,11 +96,15 @@ __global__ void __launch_bounds__(kMaxThreads)
       accumulate<Outputs, false>(p, input, positions, taps, sums);
     }
     const int outputs = static_cast<int>(p.group_out());
-    for (int o = 0; o < Outputs && o < outputs; ++o) {
+#pragma unroll
+    for (int o = 0; o < Outputs; ++o) {
+      if (o >= outputs) break;
       float* target = y + (row * outputs + o) * conv.out_length;
+      const auto step = static_cast<int>(blockDim.x);
+      store.at(row / p.groups, group * outputs + o)(sums[o], first + threadIdx.x, step, last + 1);
       for (int j = 0; j < kPositions; ++j) {
-        const int64_t t = first + j * static_cast<int>(blockDim.x) + threadIdx.x;
-        if (t <= last) target[t] = store(sums[o][j], group * outputs + o);
+        const int64_t t = first + j * step + threadIdx.x;
+        if (t <= last) target[t] = sums[o][j];
       }
     }
   }
@@ -121,8 +126,7 @@ Conv1dWeights pack(const Conv1dProblem& p, const PrepareArgs& args) {
       }
     }
   };
-  return {args.weights.pack("weight.thin" + std::to_string(Outputs), checked_mul(count, sizeof(float)), fill),
-          p.has_bias ? args.weights.floats("bias") : nullptr};
+  return {args.weights.pack("weight.thin" + std::to_string(Outputs), checked_mul(count, sizeof(float)), fill), p, args};
 }
 
 template <int Outputs>
@@ -131,14 +135,17 @@ std::unique_ptr<Kernel> thin_kernel(const Conv1dProblem& problem, const PrepareA
   const int64_t threads = std::min<int64_t>(kMaxThreads, round_up(ceil_div(conv.out_length, kPositions), 32));
   conv.row_tiles = ceil_div(conv.out_length, threads * kPositions);
   const int64_t tiles = problem.batch * problem.groups * conv.row_tiles;
-  return function_kernel([conv, tiles, threads, weights = pack<Outputs>(problem, args)](const Context& context,
-                                                                                        const Bindings& bindings) {
-    if (tiles == 0) return;
-    const auto blocks = static_cast<unsigned>(std::min(kMaxBlocks, tiles));
-    thin<Outputs><<<blocks, static_cast<unsigned>(threads), 0, cuda::stream(context)>>>(
-        conv, bindings.inputs[0].ptr<const float>(), weights.data(), weights.store(), bindings.outputs[0].ptr<float>());
-    cuda::check_launch("conv1d cuda.direct, thin");
-  });
+  return function_kernel(
+      [conv, tiles, threads, weights = pack<Outputs>(problem, args)](const Context& context, const Bindings& bindings) {
+        if (tiles == 0) return;
+        const auto blocks = static_cast<unsigned>(std::min(kMaxBlocks, tiles));
+        (conv.problem.epilogue.none()
+             ? thin<Outputs, true>
+             : thin<Outputs, false>)<<<blocks, static_cast<unsigned>(threads), 0, cuda::stream(context)>>>(
+            conv, bindings.inputs[0].ptr<const float>(), weights.data(), weights.store(bindings),
+            bindings.outputs[0].ptr<float>());
+        cuda::check_launch("conv1d cuda.direct, thin");
+      });
 }
 
 }  // namespace

@@ -85,7 +85,7 @@ std::vector<Entry> table() {
        "x where it is positive, else alpha * (exp(x / alpha) - 1)",
        {{"alpha", kNumber, "above 0", 1.0}},
        [](const Attributes& a) -> Activation {
-         return Elu{1, above_zero(a, "alpha"), a.number("alpha")};
+         return Elu{1, a.number("alpha"), 1 / above_zero(a, "alpha")};
        }},
       {"Sigmoid", "1 / (1 + exp(-x))", {}, plain<Sigmoid>},
       {"LogSigmoid", "log(sigmoid(x))", {}, plain<LogSigmoid>},

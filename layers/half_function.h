@@ -1,10 +1,13 @@
 #pragma once
-// HalfFunction's formulas, by number: the branch is the same for all elements of a run.
+// What a half of a gated unit goes through, by number: the branch is the same for all elements of a run.
 
-#include "layers/activation/activation.h"
+#include <cstdint>
+
 #include "layers/functions.h"
 
 namespace strand::layers {
+
+enum class HalfFunction : uint8_t { kIdentity, kReLU, kTanh, kSigmoid, kSoftsign, kSiLU, kGELU, kHardtanh };
 
 template <class V>
 STRAND_HD V half_function(HalfFunction function, const V& x) {

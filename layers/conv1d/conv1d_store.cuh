@@ -1,0 +1,117 @@
+#pragma once
+// The way from a finished sum to memory: whatever is fused into a convolution is applied here, by all implementations.
+// Plain pointers and numbers, which kernels take by value.
+
+#include <cstdint>
+
+#include "layers/epilogue.h"
+
+namespace strand::layers {
+
+struct Conv1dStore {
+  const float* bias = nullptr;          // [C_out]
+  const float* residual = nullptr;      // [N, channels, length], as y
+  const float* coefficients = nullptr;  // [2, channels]: what the function has of each channel
+  int64_t channels = 0;                 // of y: C_out, or half of it if gated
+  int64_t length = 0;                   // of y's rows
+  float parameters[3] = {};
+  float scale = 1;
+  Epilogue::Function function = Epilogue::Function::kIdentity;
+  Epilogue::Residual residual_place = Epilogue::Residual::kNone;
+  HalfFunction activation = HalfFunction::kIdentity;
+  HalfFunction gate = HalfFunction::kIdentity;
+  bool gated = false;
+  // The bias is all. Kernels are compiled for this case apart: in the other one this code is long, and costs registers.
+  bool plain = true;
+
+  // One row of y. Where `plain` it is no more than its bias; else the branches are the same for all threads.
+  struct Channel {
+    float bias;
+    float gate_bias;  // of the row's second half
+    float parameters[3];
+    float scale;
+    const float* residual;  // the row's
+    Epilogue::Function function;
+    Epilogue::Residual residual_place;
+    HalfFunction activation;
+    HalfFunction gate;
+    bool plain;
+
+    // y[position] from its sum; reads the residual there.
+    __device__ float operator()(float sum, int64_t position) const {
+      float value[1] = {sum};
+      (*this)(value, position, 1, position + 1);
+      return value[0];
+    }
+    // The same if gated, from the sums of both halves: channels o and o + C_out / 2.
+    __device__ float operator()(float a, float b, int64_t position) const {
+      float value[1] = {a};
+      (*this)(value, {b}, position, 1, position + 1);
+      return value[0];
+    }
+    // Many sums at a time, in place, the branches outside the loops. Their positions are `step` apart; those from `end`
+    // on get no residual, and are not to be stored.
+    template <int Count>
+    __device__ void operator()(float (&sums)[Count], int64_t position, int64_t step, int64_t end) const {
+#pragma unroll
+      for (float& sum : sums) sum += bias;
+      if (!plain) finish(sums, position, step, end);
+    }
+    template <int Count>
+    __device__ void operator()(float (&sums)[Count], const float (&gates)[Count], int64_t position, int64_t step,
+                               int64_t end) const {
+#pragma unroll
+      for (int i = 0; i < Count; ++i) {
+        sums[i] = half_function(activation, sums[i] + bias) * half_function(gate, gates[i] + gate_bias);
+      }
+      finish(sums, position, step, end);
+    }
+    template <int Count>
+    __device__ void finish(float (&values)[Count], int64_t position, int64_t step, int64_t end) const {
+      if (residual_place == Epilogue::Residual::kBefore) add_residual(values, position, step, end);
+      with_function(function, parameters, [&](const auto& f) {
+#pragma unroll
+        for (float& value : values) value = f(value);
+      });
+      if (residual_place == Epilogue::Residual::kAfter) add_residual(values, position, step, end);
+#pragma unroll
+      for (float& value : values) value *= scale;
+    }
+    template <int Count>
+    __device__ void add_residual(float (&values)[Count], int64_t position, int64_t step, int64_t end) const {
+#pragma unroll
+      for (int i = 0; i < Count; ++i) {
+        if (position + i * step < end) values[i] += residual[position + i * step];
+      }
+    }
+  };
+
+  // Positions count from the row's beginning. `channel`: of y's, so that if gated it is the first of the two.
+  __device__ Channel at(int64_t batch, int64_t channel) const {
+    Channel row = at(channel);
+    if (!plain && residual != nullptr) row.residual += (batch * channels + channel) * length;
+    return row;
+  }
+  // Positions count from the beginning of y.
+  __device__ Channel at(int64_t channel) const {
+    Channel row{bias == nullptr ? 0.0F : bias[channel],
+                0,
+                {parameters[0], parameters[1], parameters[2]},
+                scale,
+                residual,
+                function,
+                residual_place,
+                activation,
+                gate,
+                plain};
+    if (plain) return row;
+    if (gated && bias != nullptr) row.gate_bias = bias[channels + channel];
+    if (coefficients != nullptr) {
+      row.parameters[0] = coefficients[channel];
+      row.parameters[1] = coefficients[channels + channel];
+    }
+    return row;
+  }
+};
+
+}  // namespace strand::layers
