@@ -294,7 +294,8 @@ TEST_CASE("what can't be streamed exits 2, says why, and leaves the output as it
   const std::string flat = folder.write(
       "flat.yaml", head + "inputs:\n  x: {shape: [1, length], rate: 16000}\nlayers:\n  - {name: a, type: ReLU}\n");
   folder.write("y.wav", "precious");
-  const std::string to_file = "--output " + folder.file("y.wav");
+  // Without libsndfile a WAV file as output would be refused before anything else.
+  const std::string to_file = built_with_sndfile() ? "--output " + folder.file("y.wav") : "";
   const std::string zeros = " </dev/zero";
   struct Row {
     std::string network;

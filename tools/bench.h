@@ -1,5 +1,5 @@
 #pragma once
-// The two halves of `strand bench`. Plain values.
+// The parts of `strand bench`. Plain values.
 
 #include <string>
 #include <vector>
@@ -8,12 +8,16 @@
 
 namespace strand::tools {
 
+constexpr int kDefaultRepeats = 11;  // of a case
+
 struct BenchOptions {
   NetworkOptions network;
   bool json = false;
   int repeats = 0;                // 0: as many as fit `seconds`, or the default of the suite
   double seconds = 2;             // of measuring, where `repeats` is 0
-  std::string cases;              // the file of Conv1d cases; empty: a network
+  std::string cases;              // the file of Conv1d cases
+  std::string layers;             // the file of one-layer cases
+  std::string pytorch;            // a file of PyTorch's times on the same cases
   std::string filter;             // a part of a case's name
   bool check = false;             // fail where an error is past the promise
   double most_multiply_adds = 0;  // larger cases are shortened; 0: the device's default
@@ -21,6 +25,9 @@ struct BenchOptions {
 
 // Times a network as a whole and layer by layer, on random inputs.
 int bench_network(const BenchOptions& options);
+
+// Times single layers, as a network picks them, on a file of cases.
+int bench_layers(const BenchOptions& options);
 
 // Times every implementation of Conv1d, and cuDNN where it was built in, on a file of cases.
 int bench_conv1d(const BenchOptions& options);

@@ -19,7 +19,6 @@
 namespace strand::tools {
 namespace {
 
-constexpr int kDefaultRepeats = 11;
 constexpr double kCpuMultiplyAdds = 1e9;  // a case, unless told
 constexpr double kHalfProducts = 3;       // for one float32 product on tensor cores
 

@@ -1,6 +1,6 @@
 #pragma once
-// What the Conv1d benchmark needs of a device: random data, times, peaks and the truth. One owner, one thread. Without
-// CUDA, bench_device_stub.cc stands in for bench_device_cuda.cu.
+// What the benchmarks of single layers need of a device: random data, times, peaks and the truth. One owner, one
+// thread. Without CUDA, bench_device_stub.cc stands in for bench_device_cuda.cu.
 
 #include <cstdint>
 #include <functional>
@@ -35,12 +35,14 @@ class BenchDevice {
   virtual int64_t free_bytes() const = 0;
   virtual int64_t cache_bytes() const = 0;  // of the largest cache
   virtual void fill_normal(float* values, int64_t count, uint64_t seed) const = 0;
-  virtual void poison(float* values, int64_t count) const = 0;  // with NaN
+  virtual void poison(float* values, int64_t count) const = 0;  // with a NaN of these bits, which no sum gives
+  static constexpr uint32_t kPoison = 0xFFFFFFFF;
   // Milliseconds of one body(i), which enqueues work; i counts up, so that a body can use other memory each time. The
   // median of `repeats` measurements, each of as many bodies as make it precise and at least `rotations`.
   virtual double time(const std::function<void(int64_t)>& body, int64_t rotations, int repeats) const = 0;
   virtual std::vector<CheckedOutput> check(const ConvSizes& sizes, const float* x, const float* w, const float* bias,
                                            const float* y, std::span<const int64_t> indices) const = 0;
+  virtual double measure_copy(int repeats) const = 0;  // Peaks::copy_bytes
   virtual Peaks measure_peaks(int repeats) const = 0;
 };
 

@@ -1,4 +1,4 @@
-// The Conv1d benchmark's CUDA side: random data, a double loop for checked outputs, and times.
+// The benchmarks' CUDA side: random data, a double loop for checked outputs, and times.
 //
 // Times are of CUDA graphs: a captured row of launches is replayed, so that what a launch costs the host does not count
 // where a kernel takes microseconds. Work that can't be captured is launched plainly. No kernel here is meant to be
@@ -184,8 +184,21 @@ class CudaBenchDevice final : public BenchDevice {
     return outputs;
   }
 
+  double measure_copy(int repeats) const override {
+    const int64_t bytes = std::min(kCopyBytes, free_bytes() / 4 / 4096 * 4096);
+    const Buffer source(context_.device(), bytes);
+    const Buffer target(context_.device(), bytes);
+    fill_normal(reinterpret_cast<float*>(source.data()), bytes / 4, 0);
+    const auto copy = [&](int64_t) {
+      copy_kernel<<<kMaxBlocks, kThreads, 0, cuda::stream(context_)>>>(
+          reinterpret_cast<const float4*>(source.data()), reinterpret_cast<float4*>(target.data()), bytes / 16);
+      cuda::check_launch("copy");
+    };
+    return 2 * static_cast<double>(bytes) / (time(copy, 1, repeats) / 1e3);
+  }
+
   Peaks measure_peaks(int repeats) const override {
-    return {copy_peak(repeats), product_peak(CUDA_R_32F, repeats), product_peak(CUDA_R_16F, repeats)};
+    return {measure_copy(repeats), product_peak(CUDA_R_32F, repeats), product_peak(CUDA_R_16F, repeats)};
   }
 
  private:
@@ -201,19 +214,6 @@ class CudaBenchDevice final : public BenchDevice {
     std::vector<double> times;
     for (int i = 0; i < repeats; ++i) times.push_back(stopwatch.milliseconds(work));
     return percentile(times, 50);
-  }
-
-  double copy_peak(int repeats) const {
-    const int64_t bytes = std::min(kCopyBytes, free_bytes() / 4 / 4096 * 4096);
-    const Buffer source(context_.device(), bytes);
-    const Buffer target(context_.device(), bytes);
-    fill_normal(reinterpret_cast<float*>(source.data()), bytes / 4, 0);
-    const auto copy = [&](int64_t) {
-      copy_kernel<<<kMaxBlocks, kThreads, 0, cuda::stream(context_)>>>(
-          reinterpret_cast<const float4*>(source.data()), reinterpret_cast<float4*>(target.data()), bytes / 16);
-      cuda::check_launch("copy");
-    };
-    return 2 * static_cast<double>(bytes) / (time(copy, 1, repeats) / 1e3);
   }
 
   double product_peak(cudaDataType_t type, int repeats) const {

@@ -1,4 +1,4 @@
-// strand bench: how long a network, or each implementation of Conv1d, takes.
+// strand bench: how long a network, a layer, or each implementation of Conv1d takes.
 
 #include <algorithm>
 #include <cmath>
@@ -15,13 +15,17 @@ constexpr const char* kExamples = R"(Examples:
   strand bench net.yaml --set batch=16 --set length=16000
   strand bench net.yaml --device cuda --json
   strand bench --conv1d tools/bench/conv1d_cases.txt --device cuda
+  strand bench --layers tools/bench/layers_cases.txt --device cuda --pytorch pytorch_layers.csv
   strand bench --conv1d tools/bench/conv1d_cases.txt --filter wavenet --implementation cuda.direct --check)";
 
 int bench(const BenchOptions& options) {
-  if (options.network.network.empty() == options.cases.empty()) {
-    throw Error(ErrorCategory::kSchema, "bench: expected a network, or --conv1d with a file of cases");
+  const bool conv1d = !options.cases.empty();
+  const bool layers = !options.layers.empty();
+  if (int{!options.network.network.empty()} + int{conv1d} + int{layers} != 1) {
+    throw Error(ErrorCategory::kSchema, "bench: expected a network, or --conv1d or --layers with a file of cases");
   }
-  return options.cases.empty() ? bench_network(options) : bench_conv1d(options);
+  if (layers) return bench_layers(options);
+  return conv1d ? bench_conv1d(options) : bench_network(options);
 }
 
 }  // namespace
@@ -34,10 +38,12 @@ double percentile(std::vector<double> values, double percent) {
 }
 
 void add_bench(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("bench", "Time a network, or the Conv1d implementations");
+  CLI::App* command = app.add_subcommand("bench", "Time a network, single layers, or the Conv1d implementations");
   const auto options = std::make_shared<BenchOptions>();
   command->add_option("NET", options->network.network, "The network's description (YAML)");
   command->add_option("--conv1d", options->cases, "A file of Conv1d cases instead of a network");
+  command->add_option("--layers", options->layers, "A file of one-layer cases instead of a network");
+  command->add_option("--pytorch", options->pytorch, "PyTorch's times on these cases, from tools/bench/pytorch_*.py");
   command->add_option("--repeat", options->repeats, "Measured runs (default: what fits --seconds)")
       ->check(CLI::Range(1, 1'000'000));
   command->add_option("--seconds", options->seconds, "How long to measure a network")

@@ -31,19 +31,9 @@ struct CompareArguments {
   std::vector<std::string> inputs;
 };
 
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> parts;
-  for (size_t begin = 0; begin <= list.size();) {
-    const size_t comma = std::min(list.find(',', begin), list.size());
-    parts.push_back(list.substr(begin, comma - begin));
-    begin = comma + 1;
-  }
-  return parts;
-}
-
 // Those that were asked for, or all that are here.
 std::vector<std::string> choose_devices(const CompareArguments& arguments) {
-  if (!arguments.devices.empty()) return split(arguments.devices);
+  if (!arguments.devices.empty()) return split(arguments.devices, ',');
   if (cuda::device_count() > 0) return {"cpu", "cuda"};
   fmt::print(stderr, "strand: comparing on the CPU only: {}\n", cuda::why_no_device());
   return {"cpu"};

@@ -66,6 +66,18 @@ std::string Table::text() const {
   return text;
 }
 
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts(1);
+  for (const char c : text) {
+    if (c == separator) {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
+}
+
 std::string format_count(int64_t count) {
   std::string digits = std::to_string(count);
   const size_t first = digits.starts_with('-') ? 1 : 0;

@@ -1,5 +1,5 @@
 #pragma once
-// Text tables with aligned columns, and numbers as people read them. Plain values.
+// Text tables with aligned columns, numbers as people read them, and cells of text. Plain values.
 
 #include <cstdint>
 #include <string>
@@ -34,6 +34,9 @@ class Table {
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;  // an empty one is a rule
 };
+
+// As many parts as separators, and one; they may be empty.
+std::vector<std::string> split(const std::string& text, char separator);
 
 std::string format_count(int64_t count);                       // "12,345,678"
 std::string format_bytes(int64_t bytes);                       // "1.50 GB" (10^9)

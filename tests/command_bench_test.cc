@@ -1,0 +1,92 @@
+// `strand bench` on files of cases, from outside.
+
+#include <nlohmann/json.hpp>
+
+#include "tests/run_command.h"
+
+namespace strand::testing {
+namespace {
+
+constexpr const char* kLayers = R"(# for this test
+relu     2x8x1000           -    ReLU
+add      2x8x1000,2x8x1000  -    Add
+pool     2x8x1001           relu MaxPool1d kernel_size=3 padding=1
+pad      2x8x1000           -    Pad padding=[2,3] mode=reflect
+softmax  2x8x1000           -    Softmax dim=1
+lstm     20x2x16            -    LSTM input_size=16 hidden_size=8
+)";
+
+TEST_CASE("bench --layers times each case, beside PyTorch's and other cases' times") {
+  const TemporaryFolder folder;
+  const std::string cases = folder.write("layers.txt", kLayers);
+  const std::string times = folder.write("times.csv", "name,fp32,tf32\nrelu,1000,\nsoftmax,0.5,1e3\nother,1,2\n");
+  const CommandResult text = run_strand({"bench", "--layers", cases, "--repeat", "1", "--pytorch", times});
+  INFO(text.out, text.err);
+  REQUIRE(text.code == 0);
+  for (const char* part : {"relu", "add", "lstm", "cpu.native", "B/s", "of the copy", "PyTorch fp32", "PyTorch tf32",
+                           "1000.0 ms", "0.5000 ms", " times relu\n"}) {
+    CAPTURE(part);
+    CHECK(contains(text.out, part));
+  }
+  const CommandResult json =
+      run_strand({"bench", "--layers", cases, "--repeat", "1", "--filter", "re", "--pytorch", times, "--json"});
+  REQUIRE(json.code == 0);
+  const auto parsed = nlohmann::json::parse(json.out);
+  REQUIRE(parsed["cases"].size() == 1);
+  const auto& relu = parsed["cases"][0];
+  CHECK(relu["bytes"] == 2 * 2 * 8 * 1000 * 4);
+  CHECK(relu["pytorch_ms"].size() == 1);
+  CHECK(relu["pytorch_ms"]["fp32"] == 1000);
+  const double rate = relu["bytes"].get<double>() / (relu["ms"].get<double>() / 1e3);
+  CHECK(relu["share_of_copy"].get<double>() == doctest::Approx(rate / parsed["copy_bytes_per_second"].get<double>()));
+  // Inputs, outputs and the states of the last step.
+  const CommandResult lstm = run_strand(
+      {"bench", "--layers", cases, "--repeat", "1", "--filter", "lstm", "--implementation", "cpu.reference", "--json"});
+  REQUIRE(lstm.code == 0);
+  CHECK(nlohmann::json::parse(lstm.out)["cases"][0]["bytes"] == 4 * (20 * 2 * 16 + 20 * 2 * 8 + 2 * 2 * 8));
+  CHECK(nlohmann::json::parse(lstm.out)["cases"][0]["implementation"] == "cpu.reference");
+}
+
+TEST_CASE("bench refuses cases and times that are not as described, with their line") {
+  const TemporaryFolder folder;
+  struct Row {
+    std::string cases;
+    std::string message;
+  };
+  const std::vector<Row> rows = {
+      {"# x\nrelu 2x8\n", "cases.txt:2: has 2 columns"},
+      {"relu 2x8x - ReLU\n", "cases.txt:1: expected a shape such as 16x256x1000, found '2x8x'"},
+      {"relu 2x-8 - ReLU\n", "cases.txt:1: expected a shape"},
+      {"relu 2x99999999999999999999 - ReLU\n", "cases.txt:1: expected a shape"},
+      {"relu 2x8 - ReLU inplace\n", "cases.txt:1: expected field=value, found 'inplace'"},
+      {"relu 2x8 - ReLU}, inplace=1\n", "cases.txt:1: expected a layer's type"},
+      {"relu 2x8 - ReLU inplace={a:1}\n", "cases.txt:1: expected a field's value"},
+      {"relu 2x8 other ReLU\n", "cases.txt:1: is held against 'other', which is no case above"},
+      {"relu 2x8 - ReLU\nrelu 2x8 - ReLU\n", "cases.txt:2: a second case 'relu'"},
+      {"relu 2x8 - ReLO\n", "did you mean 'ReLU'"},
+      {"soft 2x8 - Softmax dim=7\n", "soft"},
+      {"view 2x8 - Flatten\n", "expected a layer that computes something"},
+      {"", "no case has ''"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.cases);
+    const CommandResult result =
+        run_strand({"bench", "--layers", folder.write("cases.txt", row.cases), "--repeat", "1"});
+    INFO(result.err);
+    CHECK(result.code == 2);
+    CHECK(contains(result.err, row.message));
+  }
+  const std::string cases = folder.write("cases.txt", kLayers);
+  for (const char* times : {"relu,1\n", "name\n", "name,fp32\nrelu,1,2\n", "name,fp32\nrelu,fast\n",
+                            "name,fp32\nrelu,-1\n", "name,fp32\nrelu,nan\n"}) {
+    CAPTURE(times);
+    const CommandResult result =
+        run_strand({"bench", "--layers", cases, "--pytorch", folder.write("times.csv", times)});
+    CHECK(result.code == 2);
+    CHECK(contains(result.err, "times.csv:"));
+  }
+  CHECK(run_strand({"bench", "--layers", cases, "--conv1d", cases}).code == 2);
+}
+
+}  // namespace
+}  // namespace strand::testing
