@@ -47,6 +47,63 @@ TEST_CASE("bench --layers times each case, beside PyTorch's and other cases' tim
   CHECK(nlohmann::json::parse(lstm.out)["cases"][0]["implementation"] == "cpu.reference");
 }
 
+TEST_CASE("bench --conv1d puts PyTorch's times, and rows of the other alignment, beside each case") {
+  const TemporaryFolder folder;
+  const std::string cases = folder.write("cases.txt", "even 2 8 16 66 3 1 1 0 1\nodd 1 6 4 300 5 3 2 0 2\n");
+  const std::string times = folder.write("times.csv", "name,fp32,fp16\neven,1000,2000\neven~67,,3000\n");
+  const std::vector<std::string> line = {"bench",    "--conv1d", cases,       "--both-alignments",
+                                         "--repeat", "1",        "--pytorch", times};
+  const CommandResult text = run_strand(line);
+  INFO(text.out, text.err);
+  REQUIRE(text.code == 0);
+  for (const char* part : {"even~67: 2 x 8 -> 16, L 69,", "odd~104: 1 x 6 -> 4, L 318,", "  pytorch fp32", "2000.0 ms",
+                           "of ours", "times as fast as pytorch fp16 over 2"}) {
+    CAPTURE(part);
+    CHECK(contains(text.out, part));
+  }
+  std::vector<std::string> json_line = line;
+  json_line.emplace_back("--json");
+  const auto parsed = nlohmann::json::parse(run_strand(json_line).out);
+  REQUIRE(parsed["cases"].size() == 4);
+  CHECK(parsed["cases"][1]["L"] == 69);
+  CHECK(parsed["cases"][1]["results"].back()["implementation"] == "pytorch fp16");
+  CHECK(parsed["cases"][1]["results"].back()["ms"] == 3000);
+}
+
+TEST_CASE("bench --conv1d --random holds random problems to the double loop") {
+  const std::vector<std::string> line = {"bench", "--conv1d", "--random", "30", "--seed", "7", "--max-multiply-adds",
+                                         "1e6",   "--repeat", "1"};
+  const CommandResult text = run_strand(line);
+  INFO(text.out, text.err);
+  CHECK(text.code == 0);
+  CHECK(contains(text.out, "30 problems: 30 right, 0 wrong, 0 skipped"));
+  std::vector<std::string> json_line = line;
+  json_line.emplace_back("--json");
+  const auto once = nlohmann::json::parse(run_strand(json_line).out);
+  REQUIRE(once["cases"].size() == 30);
+  json_line[5] = "8";
+  const auto other = nlohmann::json::parse(run_strand(json_line).out);
+  int strided = 0;
+  int dilated = 0;
+  int grouped = 0;
+  int same = 0;
+  for (size_t i = 0; i < 30; ++i) {
+    const auto& row = once["cases"][i];
+    strided += row["s"] > 1 ? 1 : 0;
+    dilated += row["d"] > 1 ? 1 : 0;
+    grouped += row["groups"] > 1 ? 1 : 0;
+    same += row["L"] == other["cases"][i]["L"] ? 1 : 0;
+    CHECK(row["results"][0]["checked_outputs"] >= 1);
+  }
+  CHECK(strided >= 3);
+  CHECK(dilated >= 3);
+  CHECK(grouped >= 1);
+  CHECK(same < 15);
+  CHECK(run_strand({"bench", "--conv1d"}).code == 2);
+  CHECK(run_strand({"bench", "--random", "3"}).code == 2);
+  CHECK(run_strand({"bench", "--conv1d", "cases.txt", "--random", "3"}).code == 2);
+}
+
 TEST_CASE("bench refuses cases and times that are not as described, with their line") {
   const TemporaryFolder folder;
   struct Row {

@@ -16,7 +16,9 @@ namespace {
 
 constexpr int64_t kMaxBytes = int64_t{1} << 20;
 constexpr int64_t kMaxSize = int64_t{1} << 31;
-constexpr size_t kColumns = 10;  // the name and nine sizes
+constexpr size_t kColumns = 10;     // the name and nine sizes
+constexpr int64_t kRow = 8;         // outputs: 32 bytes, what memory is written in
+constexpr int64_t kMisaligned = 3;  // outputs past the last multiple of a row
 
 std::vector<std::string> words_of(const std::string& line) {
   std::istringstream stream(line);
@@ -102,6 +104,14 @@ std::vector<ConvCase> read_cases(const std::filesystem::path& path) {
     }
   }
   return cases;
+}
+
+ConvCase other_alignment(const ConvCase& conv_case) {
+  ConvCase other{conv_case.name, conv_case.sizes, {}, {}};
+  const int64_t rest = conv_case.sizes.output_length() % kRow;
+  other.sizes.length += conv_case.sizes.stride * (rest == 0 ? kMisaligned : kRow - rest);
+  other.name += fmt::format("~{}", other.sizes.output_length());
+  return other;
 }
 
 void shorten(ConvCase& conv_case, double most) {

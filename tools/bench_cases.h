@@ -18,11 +18,20 @@ struct ConvCase {
   std::string name;
   ConvSizes sizes;
   std::vector<std::pair<std::string, double>> figures;  // by column
-  std::string shortened;                                // how, where --max-multiply-adds asked for it
+  std::string shortened = {};                           // how, where --max-multiply-adds asked for it
 };
 
 // Error(kParse) with file and line for a row that is not as above, Error(kShape) for sizes that make no output.
 std::vector<ConvCase> read_cases(const std::filesystem::path& path);
+
+// The same with a signal so much longer that its rows of outputs, if they are a multiple of 8 long, are not (3 more),
+// and if they are not, are. `name~` and the new length of the rows names it.
+ConvCase other_alignment(const ConvCase& conv_case);
+
+// That many problems from all that Conv1d promises: stride up to 16, dilation up to 4096, kernel_size up to 256, groups
+// of 16 channels or more, or depthwise with a multiplier, any length. Each takes at most `most` multiply-adds and
+// memory in proportion. The same for the same seed.
+std::vector<ConvCase> random_cases(int count, uint64_t seed, double most);
 
 // The same with a smaller batch, then a smaller length, so that it takes at most about `most` multiply-adds.
 void shorten(ConvCase& conv_case, double most);

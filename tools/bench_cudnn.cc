@@ -3,8 +3,11 @@
 #include <cudnn.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
+#include <span>
 
 #include "engine/buffer.h"
 #include "engine/error.h"
@@ -48,6 +51,18 @@ using FilterDescriptor = Owned<cudnnFilterDescriptor_t, cudnnCreateFilterDescrip
 using ConvolutionDescriptor =
     Owned<cudnnConvolutionDescriptor_t, cudnnCreateConvolutionDescriptor, cudnnDestroyConvolutionDescriptor>;
 
+using ActivationDescriptor =
+    Owned<cudnnActivationDescriptor_t, cudnnCreateActivationDescriptor, cudnnDestroyActivationDescriptor>;
+
+// The only algorithm that cudnnConvolutionBiasActivationForward takes without an activation.
+constexpr cudnnConvolutionFwdAlgo_t kFusable = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+
+struct Choice {
+  cudnnConvolutionFwdAlgo_t algorithm{};
+  cudnnMathType_t math{};
+  size_t workspace = 0;  // bytes
+};
+
 const char* name_of(cudnnConvolutionFwdAlgo_t algorithm) {
   switch (algorithm) {
     case CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM:
@@ -79,8 +94,10 @@ struct CudnnConvolution::State {
   TensorDescriptor output;
   FilterDescriptor filter;
   ConvolutionDescriptor convolution;
-  cudnnConvolutionFwdAlgo_t algorithm{};
-  std::string name;
+  TensorDescriptor bias;
+  ActivationDescriptor no_activation;
+  Choice fastest;
+  std::optional<Choice> fusable;
   Buffer workspace;
 
   void describe(const ConvSizes& sizes, CudnnMath math) const;
@@ -100,6 +117,11 @@ void CudnnConvolution::State::describe(const ConvSizes& sizes, CudnnMath math) c
   check(cudnnSetConvolution2dDescriptor(convolution.get(), 0, to_int(sizes.padding), 1, to_int(sizes.stride), 1,
                                         to_int(sizes.dilation), CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
         "cudnnSetConvolution2dDescriptor");
+  check(
+      cudnnSetTensor4dDescriptor(bias.get(), CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, 1, to_int(sizes.out_channels), 1, 1),
+      "cudnnSetTensor4dDescriptor");
+  check(cudnnSetActivationDescriptor(no_activation.get(), CUDNN_ACTIVATION_IDENTITY, CUDNN_NOT_PROPAGATE_NAN, 0),
+        "cudnnSetActivationDescriptor");
   check(cudnnSetConvolutionGroupCount(convolution.get(), to_int(sizes.groups)), "cudnnSetConvolutionGroupCount");
   // The default allows TF32 for float32 tensors; FMA does not.
   check(cudnnSetConvolutionMathType(convolution.get(), math == CudnnMath::kTf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH),
@@ -119,13 +141,17 @@ void CudnnConvolution::State::find(Device device, CudnnMath math, const float* x
   if (count == 0 || found[0].status != CUDNN_STATUS_SUCCESS) {
     throw Error(ErrorCategory::kUnsupported, "cuDNN has no algorithm for these sizes");
   }
-  if (math == CudnnMath::kTf32) {
-    check(cudnnSetConvolutionMathType(convolution.get(), found[0].mathType), "cudnnSetConvolutionMathType");
+  const auto choice_of = [math](const cudnnConvolutionFwdAlgoPerf_t& perf) {
+    return Choice{perf.algo, math == CudnnMath::kTf32 ? perf.mathType : CUDNN_FMA_MATH, perf.memory};
+  };
+  fastest = choice_of(found[0]);
+  for (const cudnnConvolutionFwdAlgoPerf_t& perf : std::span(found).first(static_cast<size_t>(count))) {
+    if (perf.status != CUDNN_STATUS_SUCCESS || perf.algo != kFusable) continue;
+    fusable = choice_of(perf);
+    break;
   }
-  algorithm = found[0].algo;
-  name = name_of(algorithm);
   scratch = Buffer();
-  workspace = Buffer(device, static_cast<int64_t>(found[0].memory));
+  workspace = Buffer(device, static_cast<int64_t>(std::max(fastest.workspace, fusable.value_or(Choice{}).workspace)));
 }
 
 bool built_with_cudnn() { return true; }
@@ -145,15 +171,32 @@ CudnnConvolution::CudnnConvolution(const Context& context, const ConvSizes& size
 
 CudnnConvolution::~CudnnConvolution() = default;
 
-const std::string& CudnnConvolution::algorithm() const { return state_->name; }
+bool CudnnConvolution::can_fuse() const { return state_->fusable.has_value(); }
 
-void CudnnConvolution::run(const float* x, const float* w, float* y) const {
+std::string CudnnConvolution::algorithm(CudnnBias how) const {
+  if (how == CudnnBias::kFused) return fmt::format("{}, bias fused", name_of(kFusable));
+  return fmt::format("{} + bias", name_of(state_->fastest.algorithm));
+}
+
+void CudnnConvolution::run(CudnnBias how, const float* x, const float* w, const float* bias, float* y) const {
+  const State& s = *state_;
+  const Choice choice = how == CudnnBias::kFused ? s.fusable.value() : s.fastest;
   const float one = 1;
   const float zero = 0;
-  check(cudnnConvolutionForward(state_->library.get(), &one, state_->input.get(), x, state_->filter.get(), w,
-                                state_->convolution.get(), state_->algorithm, state_->workspace.data(),
-                                static_cast<size_t>(state_->workspace.bytes()), &zero, state_->output.get(), y),
+  const auto bytes = static_cast<size_t>(s.workspace.bytes());
+  check(cudnnSetConvolutionMathType(s.convolution.get(), choice.math), "cudnnSetConvolutionMathType");
+  if (how == CudnnBias::kFused) {
+    check(cudnnConvolutionBiasActivationForward(s.library.get(), &one, s.input.get(), x, s.filter.get(), w,
+                                                s.convolution.get(), choice.algorithm, s.workspace.data(), bytes, &zero,
+                                                s.output.get(), y, s.bias.get(), bias, s.no_activation.get(),
+                                                s.output.get(), y),
+          "cudnnConvolutionBiasActivationForward");
+    return;
+  }
+  check(cudnnConvolutionForward(s.library.get(), &one, s.input.get(), x, s.filter.get(), w, s.convolution.get(),
+                                choice.algorithm, s.workspace.data(), bytes, &zero, s.output.get(), y),
         "cudnnConvolutionForward");
+  check(cudnnAddTensor(s.library.get(), &one, s.bias.get(), bias, &one, s.output.get(), y), "cudnnAddTensor");
 }
 
 }  // namespace strand::tools

@@ -15,8 +15,12 @@ bool built_with_cudnn();
 std::string cudnn_version();  // "9.19.0"
 
 enum class CudnnMath : uint8_t { kFloat32, kTf32 };
+enum class CudnnBias : uint8_t {
+  kAdded,  // the fastest algorithm, then cudnnAddTensor
+  kFused,  // cudnnConvolutionBiasActivationForward without activation, which takes one algorithm only
+};
 
-// Tensors as [N, C, 1, L], channels first, no bias.
+// Tensors as [N, C, 1, L], channels first.
 class CudnnConvolution {
  public:
   // Measures every algorithm on these tensors (y is overwritten) and keeps the fastest. Error(kUnsupported) where none
@@ -27,8 +31,10 @@ class CudnnConvolution {
   CudnnConvolution(const CudnnConvolution&) = delete;
   CudnnConvolution& operator=(const CudnnConvolution&) = delete;
 
-  const std::string& algorithm() const;
-  void run(const float* x, const float* w, float* y) const;  // enqueues on the context's stream
+  bool can_fuse() const;                       // whether the one algorithm that kFused takes is there
+  std::string algorithm(CudnnBias how) const;  // "fft + bias"
+  // Enqueues on the context's stream.
+  void run(CudnnBias how, const float* x, const float* w, const float* bias, float* y) const;
 
  private:
   struct State;

@@ -9,9 +9,7 @@ namespace {
 
 }  // namespace
 
-struct CudnnConvolution::State {
-  std::string algorithm;
-};
+struct CudnnConvolution::State {};
 
 bool built_with_cudnn() { return false; }
 std::string cudnn_version() { return ""; }
@@ -21,7 +19,11 @@ CudnnConvolution::CudnnConvolution(const Context& /*context*/, const ConvSizes& 
   refuse();
 }
 CudnnConvolution::~CudnnConvolution() = default;
-const std::string& CudnnConvolution::algorithm() const { return state_->algorithm; }
-void CudnnConvolution::run(const float* /*x*/, const float* /*w*/, float* /*y*/) const { refuse(); }
+bool CudnnConvolution::can_fuse() const { return false; }
+std::string CudnnConvolution::algorithm(CudnnBias /*how*/) const { return ""; }
+void CudnnConvolution::run(CudnnBias /*how*/, const float* /*x*/, const float* /*w*/, const float* /*bias*/,
+                           float* /*y*/) const {
+  refuse();
+}
 
 }  // namespace strand::tools

@@ -44,7 +44,7 @@ std::vector<int64_t> choose_checks(const ConvSizes& sizes, uint64_t seed) {
   std::vector<int64_t> times = {0, length - 1};
   for (int64_t tile = 2; tile <= 256 && tile <= length; tile *= 2) {
     const int64_t last_tile = (length - 1) / tile * tile;
-    for (const int64_t t : {tile - 1, tile, last_tile - 1, last_tile}) times.push_back(std::min(t, length - 1));
+    for (const int64_t t : {tile - 1, tile, last_tile - 1, last_tile}) times.push_back(std::clamp<int64_t>(t, 0, length - 1));
   }
   std::vector<int64_t> indices;
   for (const int64_t n : {int64_t{0}, sizes.batch - 1}) {
@@ -100,9 +100,10 @@ ConvProblem::ConvProblem(const BenchDevice& device, const ConvSizes& sizes, uint
 float* ConvProblem::input(int64_t turn) const { return floats(inputs_) + turn % rotations_ * input_step_; }
 float* ConvProblem::output(int64_t turn) const { return floats(outputs_) + turn % rotations_ * output_step_; }
 
-void ConvProblem::check(bool with_bias, ConvTiming& timing) {
-  const auto outputs =
-      device_.check(sizes_, input(0), floats(weight_), with_bias ? floats(bias_) : nullptr, output(0), checked_);
+void ConvProblem::measure(const std::function<void(int64_t)>& run, int repeats, ConvTiming& timing) {
+  device_.poison(output(0), sizes_.outputs());
+  run(0);
+  const auto outputs = device_.check(sizes_, input(0), floats(weight_), floats(bias_), output(0), checked_);
   timing.checked = static_cast<int64_t>(outputs.size());
   for (const CheckedOutput& output : outputs) {
     const double error = std::fabs(static_cast<double>(output.found) - output.exact.value);
@@ -110,6 +111,7 @@ void ConvProblem::check(bool with_bias, ConvTiming& timing) {
     const double share = error == 0 ? 0 : error / (kEps * output.exact.magnitude);
     timing.error = std::max(timing.error, std::isnan(share) ? std::numeric_limits<double>::infinity() : share);
   }
+  if (repeats > 0) timing.milliseconds = device_.time(run, rotations_, repeats);
 }
 
 ConvTiming ConvProblem::time_kernel(const layers::Implementation& implementation, double promise, int repeats) {
@@ -125,32 +127,40 @@ ConvTiming ConvProblem::time_kernel(const layers::Implementation& implementation
     const TensorView y{out, output(turn), where};
     kernel->run(device_.context(), {{&x, 1}, {&y, 1}, workspace.data()});
   };
-  device_.poison(output(0), sizes_.outputs());
-  run(0);
-  check(true, timing);
-  timing.milliseconds = device_.time(run, rotations_, repeats);
+  measure(run, repeats, timing);
   return timing;
 }
 
 ConvTiming ConvProblem::time_cudnn(CudnnMath math, int repeats) {
-  ConvTiming timing{math == CudnnMath::kTf32 ? "cudnn tf32" : "cudnn float32", "", 0, 0, 0, 0};
+  const std::string name = math == CudnnMath::kTf32 ? "cudnn tf32" : "cudnn float32";
+  ConvTiming best{name, "no way to add the bias", 0, 0, 0, 0};
   try {
     const CudnnConvolution convolution(device_.context(), sizes_, math, input(0), floats(weight_), output(0),
                                        kCudnnWorkspaceLimit);
-    timing.implementation += " (" + convolution.algorithm() + ")";
-    const auto run = [&](int64_t turn) { convolution.run(input(turn), floats(weight_), output(turn)); };
-    device_.poison(output(0), sizes_.outputs());
-    run(0);
-    check(false, timing);
-    timing.milliseconds = device_.time(run, rotations_, repeats);
+    for (const CudnnBias how : {CudnnBias::kAdded, CudnnBias::kFused}) {
+      if (how == CudnnBias::kFused && !convolution.can_fuse()) continue;
+      ConvTiming timing{fmt::format("{} ({})", name, convolution.algorithm(how)), "", 0, 0, 0, 0};
+      const auto run = [&](int64_t turn) {
+        convolution.run(how, input(turn), floats(weight_), floats(bias_), output(turn));
+      };
+      try {
+        measure(run, repeats, timing);
+      } catch (const Error& error) {
+        timing.declined = error.what();
+      }
+      const bool faster =
+          timing.declined.empty() && (!best.declined.empty() || timing.milliseconds < best.milliseconds);
+      if (faster || (!best.declined.empty() && how == CudnnBias::kAdded)) best = timing;
+    }
   } catch (const Error& error) {
-    timing.declined = error.what();
+    best.declined = error.what();
   }
-  return timing;
+  return best;
 }
 
-std::vector<ConvTiming> ConvProblem::time_all(const std::string& only, int repeats,
+std::vector<ConvTiming> ConvProblem::time_all(const ConvRequest& request,
                                               const std::function<void(std::string_view)>& progress) {
+  const std::string& only = request.only;
   const std::unique_ptr<layers::Layer> layer = make_layer(sizes_);
   const Device where = device_.context().device();
   layers::Weights weights("conv", where, store_);
@@ -164,13 +174,15 @@ std::vector<ConvTiming> ConvProblem::time_all(const std::string& only, int repea
     const bool wanted = only.empty() ? implementation.name != "cpu.reference" : implementation.name == only;
     if (implementation.device != where.type || !wanted) continue;
     progress(implementation.name);
-    timings.push_back(time_kernel(implementation, promise, repeats));
+    const bool timed = !request.picked_alone || std::ranges::none_of(timings, &ConvTiming::ran);
+    timings.push_back(time_kernel(implementation, promise, timed ? request.repeats : 0));
   }
   if (timings.empty()) throw Error(ErrorCategory::kUnsupported, "Conv1d has no implementation '" + only + "' here");
   if (!built_with_cudnn() || !where.is_cuda() || !only.empty()) return timings;
   for (const CudnnMath math : {CudnnMath::kFloat32, CudnnMath::kTf32}) {
+    if (math == CudnnMath::kTf32 && request.picked_alone) continue;
     progress("cudnn");
-    timings.push_back(time_cudnn(math, repeats));
+    timings.push_back(time_cudnn(math, request.repeats));
   }
   return timings;
 }

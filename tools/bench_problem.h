@@ -25,7 +25,15 @@ struct ConvTiming {
   double error = 0;         // the largest of |y - truth| / (eps * sum |w*x|), eps = 2^-24
   double promise = 0;       // what that may be; 0: nothing was promised
   int64_t checked = 0;      // outputs
+  bool ran() const { return declined.empty() && (milliseconds > 0 || checked > 0); }
   bool kept_promise() const { return promise == 0 || error <= promise; }
+};
+
+struct ConvRequest {
+  std::string only;  // an implementation's name; empty: all but the reference
+  int repeats = 1;
+  // Times the implementation that a network would get and cuDNN in float32; the others are only checked.
+  bool picked_alone = false;
 };
 
 class ConvProblem {
@@ -34,16 +42,17 @@ class ConvProblem {
   // cache. Error(kLimit) where memory does not suffice.
   ConvProblem(const BenchDevice& device, const ConvSizes& sizes, uint64_t seed);
 
-  // Every implementation of the device, or those of that name; the reference only by name; then cuDNN where it is
-  // there and no name was given.
-  std::vector<ConvTiming> time_all(const std::string& only, int repeats,
-                                   const std::function<void(std::string_view)>& progress);
+  // Every implementation of the device, in the layer's order; the reference only by name; then cuDNN where it is there
+  // and no name was given.
+  std::vector<ConvTiming> time_all(const ConvRequest& request, const std::function<void(std::string_view)>& progress);
 
  private:
+  // `repeats` 0: only checked.
   ConvTiming time_kernel(const layers::Implementation& implementation, double promise, int repeats);
   ConvTiming time_cudnn(CudnnMath math, int repeats);
-  // The largest error of the first output, in units of eps * magnitude.
-  void check(bool with_bias, ConvTiming& timing);
+  // Poisons the first output, runs the body on it and notes its largest error, in units of eps * magnitude; then the
+  // time.
+  void measure(const std::function<void(int64_t)>& run, int repeats, ConvTiming& timing);
 
   float* input(int64_t turn) const;
   float* output(int64_t turn) const;

@@ -15,17 +15,20 @@ constexpr const char* kExamples = R"(Examples:
   strand bench net.yaml --set batch=16 --set length=16000
   strand bench net.yaml --device cuda --json
   strand bench --conv1d tools/bench/conv1d_cases.txt --device cuda
+  strand bench --conv1d --random 200 --seed 1 --device cuda
   strand bench --layers tools/bench/layers_cases.txt --device cuda --pytorch pytorch_layers.csv
   strand bench --conv1d tools/bench/conv1d_cases.txt --filter wavenet --implementation cuda.direct --check)";
 
 int bench(const BenchOptions& options) {
-  const bool conv1d = !options.cases.empty();
   const bool layers = !options.layers.empty();
-  if (int{!options.network.network.empty()} + int{conv1d} + int{layers} != 1) {
+  if (int{!options.network.network.empty()} + int{options.conv1d} + int{layers} != 1) {
     throw Error(ErrorCategory::kSchema, "bench: expected a network, or --conv1d or --layers with a file of cases");
   }
+  if (options.conv1d && options.cases.empty() == (options.random == 0)) {
+    throw Error(ErrorCategory::kSchema, "bench --conv1d: expected a file of cases, or --random");
+  }
   if (layers) return bench_layers(options);
-  return conv1d ? bench_conv1d(options) : bench_network(options);
+  return options.conv1d ? bench_conv1d(options) : bench_network(options);
 }
 
 }  // namespace
@@ -41,7 +44,16 @@ void add_bench(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("bench", "Time a network, single layers, or the Conv1d implementations");
   const auto options = std::make_shared<BenchOptions>();
   command->add_option("NET", options->network.network, "The network's description (YAML)");
-  command->add_option("--conv1d", options->cases, "A file of Conv1d cases instead of a network");
+  CLI::Option* conv1d = command->add_option("--conv1d", options->cases, "A file of Conv1d cases instead of a network")
+                            ->type_name("FILE")
+                            ->expected(0, 1);
+  command->add_option("--random", options->random, "That many random Conv1d problems, by --seed, instead of a file")
+      ->check(CLI::Range(1, 1'000'000))
+      ->needs(conv1d);
+  command
+      ->add_flag("--both-alignments", options->both_alignments,
+                 "Each Conv1d case a second time, its rows of outputs a multiple of 8 long if they were not, or not")
+      ->needs(conv1d);
   command->add_option("--layers", options->layers, "A file of one-layer cases instead of a network");
   command->add_option("--pytorch", options->pytorch, "PyTorch's times on these cases, from tools/bench/pytorch_*.py");
   command->add_option("--repeat", options->repeats, "Measured runs (default: what fits --seconds)")
@@ -57,7 +69,10 @@ void add_bench(CLI::App& app, int& exit_code) {
   add_device_option(*command, options->network);
   add_network_options(*command, options->network);
   command->footer(kExamples);
-  command->callback([options, &exit_code] { exit_code = bench(*options); });
+  command->callback([options, conv1d, &exit_code] {
+    options->conv1d = conv1d->count() > 0;
+    exit_code = bench(*options);
+  });
 }
 
 }  // namespace strand::tools

@@ -22,6 +22,7 @@ class Table {
   // A cell a column; missing ones are empty.
   void add(std::vector<std::string> row);
   void add_rule();
+  size_t rows() const { return rows_.size(); }
   std::string text() const;
 
   // For tables that are printed row by row: as wide as the columns ask for.
