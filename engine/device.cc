@@ -1,7 +1,9 @@
 #include "engine/device.h"
 
 #include <charconv>
+#include <fstream>
 
+#include "engine/cuda_runtime.h"
 #include "engine/error.h"
 
 namespace strand {
@@ -22,5 +24,15 @@ Device parse_device(std::string_view text) {
 std::string_view to_string(DeviceType type) { return type == DeviceType::kCpu ? "cpu" : "cuda"; }
 
 std::string to_string(Device device) { return device.is_cpu() ? "cpu" : "cuda:" + std::to_string(device.index); }
+
+std::string processor_name(Device device) {
+  if (device.is_cuda()) return cuda::device_info(device.index).name;
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "CPU";
+}
 
 }  // namespace strand

@@ -22,5 +22,7 @@ struct Device {
 Device parse_device(std::string_view text);
 std::string to_string(Device device);
 std::string_view to_string(DeviceType type);  // "cpu" or "cuda"
+std::string processor_name(
+    Device device);  // the model: "NVIDIA H200", "AMD EPYC"; Error(kDevice) where it is not there
 
 }  // namespace strand

@@ -77,13 +77,40 @@ std::string asked_name(const Node& node, const std::vector<layers::Implementatio
   return *named;
 }
 
-// The implementation to use, by its index. Throws where none fits or the one that was asked for declines.
-size_t choose(const Node& node, const std::vector<layers::Implementation>& list, const CompileOptions& options) {
+std::string tuning_key(const Node& node, std::span<const TensorType> inputs, const CompileOptions& options) {
+  const std::string key = node.layer->tuning_key(inputs);
+  return key.empty() ? "" : std::string(to_string(options.precision)) + " " + key;
+}
+
+// The implementation that was measured to be the fastest, where it is (still) there and takes the problem.
+std::optional<size_t> measured_choice(const Node& node, std::span<const TensorType> inputs,
+                                      const std::vector<layers::Implementation>& list, const CompileOptions& options) {
+  if (options.tuning == nullptr) return std::nullopt;
+  const auto pick = options.tuning->picks.find(tuning_key(node, inputs, options));
+  if (pick == options.tuning->picks.end()) return std::nullopt;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const bool fits = list[i].device == options.device.type && list[i].declined.empty();
+    if (fits && list[i].name == pick->second) return i;
+  }
+  return std::nullopt;
+}
+
+struct Choice {
+  size_t index = 0;
+  bool tuned = false;
+};
+
+// The implementation to use. Throws where none fits or the one that was asked for declines.
+Choice choose(const Node& node, std::span<const TensorType> inputs, const std::vector<layers::Implementation>& list,
+              const CompileOptions& options) {
   const std::string asked = asked_name(node, list, options);
+  if (asked.empty()) {
+    if (const auto measured = measured_choice(node, inputs, list, options)) return {*measured, true};
+  }
   for (size_t i = 0; i < list.size(); ++i) {
     if (list[i].device != options.device.type) continue;
     if (asked.empty() ? !list[i].declined.empty() : list[i].name != asked) continue;
-    if (list[i].declined.empty()) return i;
+    if (list[i].declined.empty()) return {i, false};
     throw Error(ErrorCategory::kUnsupported, "implementation " + asked + " declines: " + list[i].declined);
   }
   throw Error(ErrorCategory::kUnsupported, "every implementation on " + std::string(to_string(options.device.type)) +
@@ -130,15 +157,23 @@ class Compiler {
     for (const Node& node : graph_.nodes) {
       std::vector<Candidate>& row = result.emplace_back();
       if (node.layer->is_view()) continue;
-      with_list(node, [&](const layers::PrepareArgs&, const std::vector<layers::Implementation>& list) {
-        const size_t picked = choose(node, list, options_);
+      with_list(node, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
+        const Choice choice = choose(node, args.inputs, list, options_);
         for (size_t i = 0; i < list.size(); ++i) {
-          if (list[i].device == options_.device.type) row.push_back({list[i].name, list[i].declined, i == picked});
+          const bool picked = i == choice.index;
+          if (list[i].device != options_.device.type) continue;
+          row.push_back({list[i].name, list[i].declined, picked, picked && choice.tuned});
         }
       });
     }
     check_asked();
     return result;
+  }
+
+  std::vector<std::string> tuning_keys() const {
+    std::vector<std::string> keys;
+    for (const Node& node : graph_.nodes) keys.push_back(tuning_key(node, types_of(node.inputs, types_), options_));
+    return keys;
   }
 
  private:
@@ -168,7 +203,7 @@ class Compiler {
       return;
     }
     with_list(node, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
-      const layers::Implementation& chosen = list[choose(node, list, options_)];
+      const layers::Implementation& chosen = list[choose(node, args.inputs, list, options_).index];
       PlanStep step;
       step.name = node.path;
       step.type = node.type;
@@ -278,6 +313,10 @@ std::shared_ptr<const Plan> Network::compile(const CompileOptions& options) cons
 
 std::vector<std::vector<Candidate>> Network::candidates(const CompileOptions& options) const {
   return Compiler(graph_, weights_, *store_, options).candidates();
+}
+
+std::vector<std::string> Network::tuning_keys(const CompileOptions& options) const {
+  return Compiler(graph_, weights_, *store_, options).tuning_keys();
 }
 
 }  // namespace strand::graphs

@@ -16,6 +16,7 @@
 #include "graphs/graph.h"
 #include "graphs/io/tensor_map.h"
 #include "graphs/network_weights.h"
+#include "graphs/tuning.h"
 #include "layers/registry.h"
 
 namespace strand::graphs {
@@ -33,6 +34,8 @@ struct CompileOptions {
   std::string implementation = {};  // by name, for every layer that has one of that name; empty: each layer's first
   bool keep_values = false;         // every value keeps its own memory until the next run, for comparison
   int64_t workspace_limit = int64_t{256} << 20;  // bytes a layer
+  // Where nothing is asked for by name: measured choices, before each layer's first (read_tuning(), tuning.h).
+  std::shared_ptr<const Tuning> tuning = {};
 };
 
 // An implementation of one node, and why it was not picked.
@@ -40,6 +43,7 @@ struct Candidate {
   std::string name;
   std::string declined;
   bool picked = false;
+  bool tuned = false;  // picked because it was measured to be the fastest
 };
 
 class Network {
@@ -61,6 +65,8 @@ class Network {
   std::shared_ptr<const Plan> compile(const CompileOptions& options = {}) const;
   // What compile() would choose from, for each node that is not a view.
   std::vector<std::vector<Candidate>> candidates(const CompileOptions& options) const;
+  // What choices are kept by, for each node; empty for those that are not worth measuring.
+  std::vector<std::string> tuning_keys(const CompileOptions& options) const;
 
  private:
   Network() = default;

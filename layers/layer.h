@@ -84,6 +84,9 @@ class Layer {
   // The output is the input's bytes under another shape (Flatten): no kernel, no copy.
   virtual bool is_view() const { return false; }
 
+  // What decides which implementation is fastest, as text on one line; empty where measuring them is not worth it.
+  virtual std::string tuning_key(std::span<const TensorType> /*inputs*/) const { return {}; }
+
   // Fastest first, "cpu.reference" (the naive loop in double, for float32 and float64 edges) last of the CPU's. All of
   // both devices, whatever args.device is; a view has none.
   virtual std::vector<Implementation> implementations(const PrepareArgs& args) const = 0;

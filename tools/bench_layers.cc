@@ -136,14 +136,15 @@ std::vector<LayerCase> choose_cases(const BenchOptions& options) {
   return cases;
 }
 
-LayerResult run_case(const BenchDevice& device, const LayerCase& layer_case, const BenchOptions& options) {
+LayerResult run_case(const BenchDevice& device, const LayerCase& layer_case, const BenchOptions& options,
+                     const graphs::CompileOptions& compile) {
   Progress progress("strand bench:");
   progress.say(layer_case.name);
   LayerResult result;
   result.layer_case = layer_case;
   try {
     const graphs::Network network = graphs::Network::from_memory(layer_case.description, {});
-    const std::shared_ptr<const Plan> plan = network.compile(compile_options(options.network));
+    const std::shared_ptr<const Plan> plan = network.compile(compile);
     if (plan->steps.size() != 1) throw Error(ErrorCategory::kSchema, "expected a layer that computes something");
     result.implementation = plan->steps[0].implementation;
     const LayerProblem problem(device, *plan, options.network.seed);
@@ -237,9 +238,10 @@ int bench_layers(const BenchOptions& options) {
     fmt::print("{}\ncopy {} (read and written); memory: each input read once, each output written once\n\n{}",
                to_string(machine), format_rate(copy_rate, "B/s"), table.header());
   }
+  const graphs::CompileOptions compile = compile_options(options.network);
   std::vector<LayerResult> results;
   for (const LayerCase& layer_case : cases) {
-    results.push_back(run_case(*bench_device, layer_case, options));
+    results.push_back(run_case(*bench_device, layer_case, options, compile));
     if (!options.json) print_case(table, results.back(), results, others, copy_rate);
   }
   if (options.json) {

@@ -12,7 +12,7 @@ namespace {
 
 // Of inputs and outputs, in elements, for one multiply-add of the bound: what a memory-bound problem may take.
 constexpr double kElements = 1.0 / 256;
-constexpr double kLongestSum = 1 << 15;  // terms of an output: the check of one is a loop
+constexpr int64_t kLongestSum = 1 << 15;  // terms of an output: the check of one is a loop
 constexpr int64_t kMaxStride = 16;
 constexpr int64_t kMaxDilation = 4096;
 constexpr int64_t kMaxKernel = 256;
@@ -71,7 +71,7 @@ ConvSizes draw_sizes(Draw& draw) {
 bool is_within(const ConvSizes& sizes, double most) {
   return sizes.length >= 1 && static_cast<double>(sizes.multiply_adds()) <= most &&
          static_cast<double>(sizes.inputs() + sizes.outputs()) <= most * kElements &&
-         static_cast<double>(sizes.in_channels / sizes.groups * sizes.kernel_size) <= kLongestSum;
+         sizes.in_channels / sizes.groups * sizes.kernel_size <= kLongestSum;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -55,7 +56,9 @@ void print_layers(const graphs::NetworkSummary& summary) {
                {"multiply-adds"},
                {"implementation", Align::kLeft}});
   for (const graphs::LayerSummary& layer : summary.layers) {
-    const std::string implementation = layer.candidates.empty() ? "(view)" : layer.implementation();
+    const bool tuned = std::ranges::any_of(layer.candidates, &graphs::Candidate::tuned);
+    const std::string implementation =
+        layer.candidates.empty() ? "(view)" : layer.implementation() + (tuned ? " (tuned)" : "");
     table.add({layer.path, layer.type, shapes_of(layer.outputs), format_count(layer.parameters),
                format_count(layer.multiply_adds), implementation});
   }
@@ -149,7 +152,10 @@ nlohmann::ordered_json to_json(const graphs::LayerSummary& layer) {
   for (const TensorType& type : layer.outputs) outputs.push_back(to_json(type));
   nlohmann::ordered_json candidates = nlohmann::ordered_json::array();
   for (const graphs::Candidate& candidate : layer.candidates) {
-    candidates.push_back({{"name", candidate.name}, {"picked", candidate.picked}, {"declined", candidate.declined}});
+    candidates.push_back({{"name", candidate.name},
+                          {"picked", candidate.picked},
+                          {"tuned", candidate.tuned},
+                          {"declined", candidate.declined}});
   }
   return {{"layer", layer.path},
           {"type", layer.type},

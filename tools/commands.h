@@ -12,6 +12,7 @@ void add_inspect(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, int& exit_code);
 void add_verify(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
+void add_tune(CLI::App& app, int& exit_code);
 void add_layers(CLI::App& app, int& exit_code);
 
 }  // namespace strand::tools

@@ -13,18 +13,6 @@
 namespace strand::tools {
 namespace {
 
-std::string cpu_name() {
-  std::ifstream info("/proc/cpuinfo");
-  std::string name = "CPU";
-  for (std::string line; std::getline(info, line);) {
-    const size_t colon = line.find(": ");
-    if (!line.starts_with("model name") || colon == std::string::npos) continue;
-    name = line.substr(colon + 2);
-    break;
-  }
-  return fmt::format("{}, {} threads", name, std::thread::hardware_concurrency());
-}
-
 std::string version(int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); }
 
 // The kernel module's version, which bug reports ask for; the CUDA version that it offers comes from the runtime.
@@ -47,7 +35,9 @@ std::string utc_now() {
 }  // namespace
 
 Machine describe_machine(Device device) {
-  if (device.is_cpu()) return {cpu_name(), "", utc_now()};
+  if (device.is_cpu()) {
+    return {fmt::format("{}, {} threads", processor_name(device), std::thread::hardware_concurrency()), "", utc_now()};
+  }
   const cuda::DeviceInfo info = cuda::device_info(device.index);
   return {info.name,
           fmt::format("{}CUDA {} (runtime {})", driver_release(), version(info.driver_version),

@@ -12,6 +12,7 @@ namespace strand::tools {
 namespace {
 
 constexpr const char* kRandomWeights = "random";
+constexpr const char* kNoTuning = "none";
 
 graphs::Dimensions parse_sizes(const std::vector<std::string>& texts) {
   graphs::Dimensions sizes;
@@ -53,6 +54,8 @@ void add_network_options(CLI::App& app, NetworkOptions& options) {
                  "Use this implementation (such as cuda.im2col) in every layer that has it");
   app.add_option("--precision", options.precision, "float32, or float64 (the reference, on the CPU)")
       ->capture_default_str();
+  app.add_option("--tune-cache", options.tuning,
+                 "The choices of `strand tune` (default: strand/tuning.txt in $XDG_CACHE_HOME or ~/.cache), or 'none'");
   app.add_option("--seed", options.seed, "Seed of random inputs and of --weights random")->capture_default_str();
   app.add_option("--threads", options.threads, "Threads for CPU work; 0: one a core")
       ->capture_default_str()
@@ -78,6 +81,13 @@ graphs::CompileOptions compile_options(const NetworkOptions& options) {
   compile.precision = parse_precision(options.precision);
   compile.dimensions = parse_sizes(options.sizes);
   compile.implementation = options.implementation;
+  if (options.tuning != kNoTuning) {
+    const bool named = !options.tuning.empty();
+    const std::filesystem::path path = named ? std::filesystem::path(options.tuning) : graphs::default_tuning_path();
+    const graphs::TuningFile file = graphs::read_tuning(path, compile.device);
+    if (!file.note.empty() && (named || file.found)) fmt::print(stderr, "strand: note: {}\n", file.note);
+    compile.tuning = std::make_shared<const graphs::Tuning>(file.tuning);
+  }
   return compile;
 }
 

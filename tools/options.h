@@ -19,9 +19,10 @@ struct NetworkOptions {
   std::string precision = "float32";
   uint64_t seed = 0;
   int threads = 0;
+  std::string tuning;  // the file of `strand tune`; empty: the default one; "none": none
 };
 
-// --weights, --set, --implementation, --precision, --seed and --threads.
+// --weights, --set, --implementation, --precision, --tune-cache, --seed and --threads.
 void add_network_options(CLI::App& app, NetworkOptions& options);
 // The description's path, and --device.
 void add_network_argument(CLI::App& app, NetworkOptions& options);
@@ -33,7 +34,8 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::s
 // Reads the network; what its weights warn of goes to stderr.
 graphs::Network load_network(const NetworkOptions& options);
 
-// Device, precision, sizes and implementation. Error(kDevice) where the device is not there.
+// Device, precision, sizes, implementation and what `strand tune` measured; what is wrong with that file goes to
+// stderr. Error(kDevice) where the device is not there.
 graphs::CompileOptions compile_options(const NetworkOptions& options);
 
 // The sizes that `shapes` (by input) bring, joined with --set's. Error(kShape) where they disagree.

@@ -45,6 +45,7 @@ int run_command(int argc, char** argv) {
   add_compare(app, exit_code);
   add_verify(app, exit_code);
   add_bench(app, exit_code);
+  add_tune(app, exit_code);
   add_layers(app, exit_code);
   try {
     app.parse(argc, argv);

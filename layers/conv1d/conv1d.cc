@@ -213,6 +213,21 @@ std::vector<Implementation> Conv1d::implementations(const PrepareArgs& args) con
   return list;
 }
 
+std::string Conv1d::tuning_key(std::span<const TensorType> inputs) const {
+  const Conv1dProblem conv = problem(inputs[0]);
+  const Epilogue& epilogue = conv.epilogue;
+  std::string key = "Conv1d " + text(conv.batch) + " x " + text(conv.in_channels) + " -> " + text(conv.out_channels) +
+                    ", L " + text(conv.length) + ", k" + text(conv.kernel_size) + " s" + text(conv.stride) + " d" +
+                    text(conv.dilation) + " p" + text(conv.pad_left) + "+" + text(conv.pad_right) + " g" +
+                    text(conv.groups) + (conv.has_bias ? " bias" : "");
+  if (conv.padding_mode != PaddingMode::kZeros) key += " mode" + text(static_cast<int64_t>(conv.padding_mode));
+  if (!epilogue.none()) {
+    key += " then" + text(static_cast<int64_t>(epilogue.function)) + (epilogue.gated ? " gated" : "");
+    if (epilogue.residual != Epilogue::Residual::kNone) key += " residual";
+  }
+  return key;
+}
+
 ErrorBound Conv1d::error_bound(const PrepareArgs& args) const {
   return conv1d_error_bound(normalised(problem(args.inputs[0]), args.outputs[0].shape[2]), args);
 }

@@ -80,6 +80,7 @@ class Conv1d final : public Layer {
   int64_t multiply_adds(std::span<const TensorType> inputs, std::span<const TensorType> outputs) const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::string tuning_key(std::span<const TensorType> inputs) const override;
 
   // What the layer computes on an input of this type, [N, C_in, L]. Error(kShape) where it does not fit.
   Conv1dProblem problem(const TensorType& input) const;
