@@ -104,6 +104,37 @@ TEST_CASE("bench --conv1d --random holds random problems to the double loop") {
   CHECK(run_strand({"bench", "--conv1d", "cases.txt", "--random", "3"}).code == 2);
 }
 
+TEST_CASE("bench --conv1d --sweep tells what a size costs") {
+  const std::vector<std::string> line = {"bench", "--conv1d", "--sweep", "--repeat", "1", "--max-multiply-adds",
+                                         "1.1e8"};
+  const CommandResult text = run_strand(line);
+  INFO(text.out, text.err);
+  CHECK(text.code == 0);
+  for (const char* part : {"L=256", "L=259", "8 x 64 -> 128, L 256, k3", "Steps above 1.5: "}) {
+    CAPTURE(part);
+    CHECK(contains(text.out, part));
+  }
+  CHECK_FALSE(contains(text.out, "L=1024"));  // 8 * 128 * 1022 * 192 multiply-adds
+  CHECK(contains(text.out, "Cin=1 "));
+  CHECK(run_strand({"bench", "--conv1d", "--sweep", "--random", "3"}).code == 2);
+  // What plot.py draws of it.
+  const TemporaryFolder folder;
+  std::vector<std::string> json_line = line;
+  json_line.emplace_back("--json");
+  const std::string report = folder.write("report.json", run_strand(json_line).out);
+  for (const char* kind : {"shares", "sweep"}) {
+    CAPTURE(kind);
+    const std::string drawing = folder.file("drawing.svg");
+    const std::string plot = "python3 " + shell_quoted(STRAND_SOURCE_DIR "/tools/bench/plot.py") + " " + kind + " " +
+                             shell_quoted(report) + " " + shell_quoted(drawing);
+    CHECK(std::system(plot.c_str()) == 0);
+    const std::string svg = read_text(drawing);
+    CHECK(svg.starts_with("<svg "));
+    CHECK(svg.ends_with("</svg>\n"));
+    CHECK(contains(svg, kind == std::string("sweep") ? "time against length" : "cpu.eigen"));
+  }
+}
+
 TEST_CASE("bench refuses cases and times that are not as described, with their line") {
   const TemporaryFolder folder;
   struct Row {

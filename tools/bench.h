@@ -18,6 +18,7 @@ struct BenchOptions {
   bool conv1d = false;
   std::string cases;              // the file of Conv1d cases
   int random = 0;                 // that many random Conv1d problems instead
+  bool sweep = false;             // Conv1d problems that grow
   bool both_alignments = false;   // each case with rows of both alignments
   std::string layers;             // the file of one-layer cases
   std::string pytorch;            // a file of PyTorch's times on the same cases

@@ -33,6 +33,10 @@ ConvCase other_alignment(const ConvCase& conv_case);
 // memory in proportion. The same for the same seed.
 std::vector<ConvCase> random_cases(int count, uint64_t seed, double most);
 
+// Problems that grow from small to large along one size, "L=256", "L=512", ..., then Cin, K and d; behind each one, one
+// that is 1 % larger. None past `most` multiply-adds; 0: all.
+std::vector<ConvCase> sweep_cases(double most);
+
 // The same with a smaller batch, then a smaller length, so that it takes at most about `most` multiply-adds.
 void shorten(ConvCase& conv_case, double most);
 

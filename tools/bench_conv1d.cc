@@ -41,17 +41,32 @@ std::vector<ConvCase> choose_cases(const BenchOptions& options, Device device) {
   return chosen;
 }
 
+std::vector<ConvCase> make_cases(const BenchOptions& options, Device device) {
+  if (options.random > 0) return make_random_cases(options, device);
+  if (!options.sweep) return choose_cases(options, device);
+  const double usual = device.is_cpu() ? kCpuMultiplyAdds : 0;
+  return sweep_cases(options.most_multiply_adds > 0 ? options.most_multiply_adds : usual);
+}
+
+ConvRequest request_of(const BenchOptions& options) {
+  ConvRequest request{options.network.implementation, kDefaultRepeats, Scope::kAll};
+  if (options.random > 0) {
+    request.repeats = kRandomRepeats;
+    request.scope = Scope::kPickedAndChecks;
+  } else if (options.sweep) {
+    request.scope = Scope::kPicked;
+  }
+  if (options.repeats > 0) request.repeats = options.repeats;
+  return request;
+}
+
 CaseResult run_case(const BenchDevice& device, ConvCase conv_case, const Peaks& peaks, const BenchOptions& options) {
   Progress progress("strand bench:");
   CaseResult result{std::move(conv_case), {}, "", {}};
   result.floor = floor_of(result.conv_case.sizes, peaks);
-  const bool random = options.random > 0;
-  const int usual_repeats = random ? kRandomRepeats : kDefaultRepeats;
-  const ConvRequest request{options.network.implementation, options.repeats > 0 ? options.repeats : usual_repeats,
-                            random};
   try {
     ConvProblem problem(device, result.conv_case.sizes, options.network.seed);
-    result.timings = problem.time_all(request, [&](std::string_view implementation) {
+    result.timings = problem.time_all(request_of(options), [&](std::string_view implementation) {
       progress.say(fmt::format("{} {}", result.conv_case.name, implementation));
     });
   } catch (const Error& error) {
@@ -88,24 +103,27 @@ void print_json(const Machine& machine, const Peaks& peaks, const std::vector<Ca
 int bench_conv1d(const BenchOptions& options) {
   const Device device = parse_device(options.network.device);
   const bool random = options.random > 0;
-  std::vector<ConvCase> cases = random ? make_random_cases(options, device) : choose_cases(options, device);
+  const bool by_case = !random && !options.sweep;
+  std::vector<ConvCase> cases = make_cases(options, device);
   const OtherTimes others = read_times(options.pytorch);
   const auto bench_device = make_bench_device(device, options.network.threads);
   const Machine machine = describe_machine(device);
   const Peaks peaks = bench_device->measure_peaks(options.repeats > 0 ? options.repeats : kDefaultRepeats);
   const Table table = make_case_table();
   if (!options.json) print_head(machine, peaks);
-  if (!options.json && !random) fmt::print("{}", table.header());
+  if (!options.json && by_case) fmt::print("{}", table.header());
   std::vector<CaseResult> results;
   for (ConvCase& conv_case : cases) {
     results.push_back(run_case(*bench_device, std::move(conv_case), peaks, options));
     add_times(others, results.back());
-    if (!options.json && !random) print_case(table, results.back());
+    if (!options.json && by_case) print_case(table, results.back());
   }
   if (options.json) {
     print_json(machine, peaks, results);
   } else if (random) {
     print_worst(results);
+  } else if (options.sweep) {
+    print_sweep(results);
   } else {
     print_summary(results);
   }

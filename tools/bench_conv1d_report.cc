@@ -12,6 +12,7 @@ namespace {
 constexpr double kHalfProducts = 3;  // for one float32 product on tensor cores
 constexpr size_t kWorst = 10;
 constexpr double kMuchSlower = 1.2;  // than cuDNN's float32
+constexpr double kCliff = 1.5;       // the step from a problem to a slightly larger one
 
 nlohmann::ordered_json to_json(const ConvTiming& timing) {
   if (!timing.declined.empty()) return {{"implementation", timing.implementation}, {"declined", timing.declined}};
@@ -248,6 +249,37 @@ void print_worst(const std::vector<CaseResult>& results) {
       "{} problems: {} right, {} wrong, {} skipped for memory; {} slower than cuDNN's float32 by more than {:.0f} %\n",
       results.size(), static_cast<int64_t>(results.size()) - wrong - skipped, wrong, skipped, slow,
       100 * (kMuchSlower - 1));
+}
+
+void print_sweep(const std::vector<CaseResult>& results) {
+  Table table({{"size", Align::kLeft},
+               {"problem", Align::kLeft},
+               {"picked", Align::kLeft},
+               {"time"},
+               {"of floor"},
+               {"1 % larger"},
+               {"picked", Align::kLeft},
+               {"time"},
+               {"step"},
+               {"", Align::kLeft}});
+  int cliffs = 0;
+  for (size_t i = 0; i + 1 < results.size(); i += 2) {
+    const CaseResult& now = results[i];
+    const CaseResult& larger = results[i + 1];
+    const ConvTiming* here = now.picked();
+    const ConvTiming* there = larger.picked();
+    if (here == nullptr || there == nullptr) continue;
+    // Small sizes grow by more than 1 %: the work's own growth is no cliff.
+    const double work = static_cast<double>(larger.conv_case.sizes.multiply_adds()) /
+                        static_cast<double>(now.conv_case.sizes.multiply_adds());
+    const double step = there->milliseconds / here->milliseconds / work;
+    if (step > kCliff) ++cliffs;
+    table.add({now.conv_case.name, to_string(now.conv_case.sizes), here->implementation, format_ms(here->milliseconds),
+               fmt::format("{:.1f} %", 100 * now.floor.ms() / here->milliseconds), larger.conv_case.name,
+               there->implementation, format_ms(there->milliseconds), fmt::format("{:.2f}", step),
+               step > kCliff ? "CLIFF" : ""});
+  }
+  fmt::print("{}\nstep: the time's growth over the work's. Steps above {}: {}\n", table.text(), kCliff, cliffs);
 }
 
 bool all_right(const std::vector<CaseResult>& results) { return std::ranges::all_of(results, is_right); }

@@ -46,6 +46,8 @@ void print_case(const Table& table, const CaseResult& result);
 void print_summary(const std::vector<CaseResult>& results);
 // For random problems: how many were right, and the ten that are slowest beside cuDNN or, without it, the floor.
 void print_worst(const std::vector<CaseResult>& results);
+// For a sweep, whose results are pairs: the time at each size, and where a slightly larger problem takes far longer.
+void print_sweep(const std::vector<CaseResult>& results);
 bool all_right(const std::vector<CaseResult>& results);
 
 nlohmann::ordered_json to_json(const CaseResult& result);

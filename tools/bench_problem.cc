@@ -44,7 +44,8 @@ std::vector<int64_t> choose_checks(const ConvSizes& sizes, uint64_t seed) {
   std::vector<int64_t> times = {0, length - 1};
   for (int64_t tile = 2; tile <= 256 && tile <= length; tile *= 2) {
     const int64_t last_tile = (length - 1) / tile * tile;
-    for (const int64_t t : {tile - 1, tile, last_tile - 1, last_tile}) times.push_back(std::clamp<int64_t>(t, 0, length - 1));
+    for (const int64_t t : {tile - 1, tile, last_tile - 1, last_tile})
+      times.push_back(std::clamp<int64_t>(t, 0, length - 1));
   }
   std::vector<int64_t> indices;
   for (const int64_t n : {int64_t{0}, sizes.batch - 1}) {
@@ -174,13 +175,16 @@ std::vector<ConvTiming> ConvProblem::time_all(const ConvRequest& request,
     const bool wanted = only.empty() ? implementation.name != "cpu.reference" : implementation.name == only;
     if (implementation.device != where.type || !wanted) continue;
     progress(implementation.name);
-    const bool timed = !request.picked_alone || std::ranges::none_of(timings, &ConvTiming::ran);
+    const bool timed = request.scope == Scope::kAll || std::ranges::none_of(timings, &ConvTiming::ran);
+    if (!timed && request.scope == Scope::kPicked) break;
     timings.push_back(time_kernel(implementation, promise, timed ? request.repeats : 0));
   }
   if (timings.empty()) throw Error(ErrorCategory::kUnsupported, "Conv1d has no implementation '" + only + "' here");
-  if (!built_with_cudnn() || !where.is_cuda() || !only.empty()) return timings;
+  if (!built_with_cudnn() || !where.is_cuda() || !only.empty() || request.scope == Scope::kPicked) {
+    return timings;
+  }
   for (const CudnnMath math : {CudnnMath::kFloat32, CudnnMath::kTf32}) {
-    if (math == CudnnMath::kTf32 && request.picked_alone) continue;
+    if (math == CudnnMath::kTf32 && request.scope != Scope::kAll) continue;
     progress("cudnn");
     timings.push_back(time_cudnn(math, request.repeats));
   }

@@ -29,11 +29,16 @@ struct ConvTiming {
   bool kept_promise() const { return promise == 0 || error <= promise; }
 };
 
+enum class Scope : uint8_t {
+  kAll,
+  kPickedAndChecks,  // times what a network would get and cuDNN in float32; the others are only checked
+  kPicked,           // what a network would get, alone
+};
+
 struct ConvRequest {
   std::string only;  // an implementation's name; empty: all but the reference
   int repeats = 1;
-  // Times the implementation that a network would get and cuDNN in float32; the others are only checked.
-  bool picked_alone = false;
+  Scope scope = Scope::kAll;
 };
 
 class ConvProblem {

@@ -24,8 +24,8 @@ int bench(const BenchOptions& options) {
   if (int{!options.network.network.empty()} + int{options.conv1d} + int{layers} != 1) {
     throw Error(ErrorCategory::kSchema, "bench: expected a network, or --conv1d or --layers with a file of cases");
   }
-  if (options.conv1d && options.cases.empty() == (options.random == 0)) {
-    throw Error(ErrorCategory::kSchema, "bench --conv1d: expected a file of cases, or --random");
+  if (options.conv1d && int{!options.cases.empty()} + int{options.random > 0} + int{options.sweep} != 1) {
+    throw Error(ErrorCategory::kSchema, "bench --conv1d: expected a file of cases, or --random, or --sweep");
   }
   if (layers) return bench_layers(options);
   return options.conv1d ? bench_conv1d(options) : bench_network(options);
@@ -49,6 +49,8 @@ void add_bench(CLI::App& app, int& exit_code) {
                             ->expected(0, 1);
   command->add_option("--random", options->random, "That many random Conv1d problems, by --seed, instead of a file")
       ->check(CLI::Range(1, 1'000'000))
+      ->needs(conv1d);
+  command->add_flag("--sweep", options->sweep, "Conv1d problems that grow in one size, instead of a file")
       ->needs(conv1d);
   command
       ->add_flag("--both-alignments", options->both_alignments,
