@@ -83,9 +83,9 @@ TEST_CASE("conv1d: accuracy on data of many kinds") {
       const Truth truth = reference_truth(*layer, inputs, parameters);
       std::printf("  %-10s", kind.name);
       double sequential = 0;
-      for (const char* name : {"cpu.eigen", "cuda.naive", "cuda.direct", "cuda.im2col", "cuda.tensor"}) {
+      for (const char* name : {"cpu.eigen", "cuda.naive", "cuda.direct", "cuda.im2col", "cuda.tensor", "cuda.wgmma"}) {
         if (std::string(name).starts_with("cuda") && !cuda_available()) continue;
-        const bool tensor = std::string(name) == "cuda.tensor";
+        const bool tensor = std::string(name) == "cuda.tensor" || std::string(name) == "cuda.wgmma";
         const int64_t products = c.in_channels / c.groups * c.kernel_size;
         const double second = tensor && kind.wide ? static_cast<double>(products) * 0x1p-38 *
                                                         largest(parameters.at("weight")) * largest(inputs[0])

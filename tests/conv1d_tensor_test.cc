@@ -8,52 +8,22 @@
 #include <random>
 
 #include "engine/tensor.h"
+#include "tests/conv1d_walk.h"
 #include "tests/run_layer.h"
 
 namespace strand::layers::tensor {
 namespace {
 
+using testing::half_value;
+using testing::walk_problem;
+using testing::WalkCase;
+
 constexpr int64_t kSharedH200 = 232448;
 constexpr int64_t kSharedAda = 99 << 10;
 
-double half_value(uint16_t half) {
-  double value = 0;
-  convert({{DType::kFloat16, {1}}, &half, {}}, {{DType::kFloat64, {1}}, &value, {}});
-  return value;
-}
-
-struct Case {
-  Conv1dProblem p;
-  std::vector<float> x;
-  std::vector<float> w;
-
-  explicit Case(const Conv1dProblem& problem) : p(problem) {
-    const Tensor input = testing::random_tensor({p.batch, p.in_channels, p.length});
-    const Tensor weight = testing::random_tensor({p.out_channels, p.group_in(), p.kernel_size});
-    x.assign(input.as<const float>().begin(), input.as<const float>().end());
-    w.assign(weight.as<const float>().begin(), weight.as<const float>().end());
-  }
-
-  double padded(int64_t n, int64_t c, int64_t position) const {
-    const int64_t at = source_index(position, p.length, p.padding_mode);
-    return at < 0 ? 0.0 : static_cast<double>(x[static_cast<size_t>((n * p.in_channels + c) * p.length + at)]);
-  }
-
-  double truth(int64_t n, int64_t o, int64_t t) const {
-    double sum = 0;
-    for (int64_t c = 0; c < p.group_in(); ++c) {
-      for (int64_t k = 0; k < p.kernel_size; ++k) {
-        sum += static_cast<double>(w[static_cast<size_t>((o * p.group_in() + c) * p.kernel_size + k)]) *
-               padded(n, o / p.group_out() * p.group_in() + c, t * p.stride + k * p.dilation - p.pad_left);
-      }
-    }
-    return sum;
-  }
-};
-
 // What the kernel puts into value i of an octet's row, in the stage that starts at (channel, tap).
-double octet_value(const Case& c, const Geometry& g, int64_t n, int64_t group, int64_t channel, int64_t tap, int64_t t0,
-                   int64_t octet, int64_t row, int64_t i, const std::vector<int32_t>& elements) {
+double octet_value(const WalkCase& c, const Geometry& g, int64_t n, int64_t group, int64_t channel, int64_t tap,
+                   int64_t t0, int64_t octet, int64_t row, int64_t i, const std::vector<int32_t>& elements) {
   const Conv1dProblem& p = c.p;
   int64_t offset = tap * p.dilation - p.pad_left + t0 * p.stride;
   if (g.flat) {
@@ -70,7 +40,7 @@ double octet_value(const Case& c, const Geometry& g, int64_t n, int64_t group, i
   return channel < p.group_in() ? c.padded(n, group * p.group_in() + channel, offset) : 0;
 }
 
-double walk(const Case& c, const Geometry& g, const PackedWeights& packed, int64_t n, int64_t o, int64_t t) {
+double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, int64_t n, int64_t o, int64_t t) {
   const Conv1dProblem& p = c.p;
   const BlockShape shape = kBlockShapes[g.shape];
   const std::vector<int32_t> offsets = step_offsets(p, g);
@@ -100,32 +70,16 @@ double walk(const Case& c, const Geometry& g, const PackedWeights& packed, int64
   return sum * static_cast<double>(packed.unscale[static_cast<size_t>(group * tiles * 16 + row)]);
 }
 
-Conv1dProblem problem(int64_t in, int64_t out, int64_t length, int64_t kernel, int64_t stride, int64_t dilation,
-                      int64_t padding, int64_t groups = 1) {
-  Conv1dProblem p;
-  p.batch = 2;
-  p.in_channels = in;
-  p.out_channels = out;
-  p.length = length;
-  p.kernel_size = kernel;
-  p.stride = stride;
-  p.dilation = dilation;
-  p.groups = groups;
-  p.pad_left = padding;
-  p.pad_right = padding;
-  return p;
-}
-
 TEST_CASE("walking the plan of cuda.tensor gives the formula's sums") {
   const Conv1dProblem problems[] = {
-      problem(64, 128, 1000, 3, 3, 4, 0),     problem(64, 128, 1300, 2, 1, 512, 0),
-      problem(16, 16, 700, 3, 1, 128, 0),     problem(80, 48, 300, 7, 1, 1, 3),
-      problem(32, 64, 500, 4, 2, 1, 1),       problem(40, 33, 300, 16, 8, 1, 4),
-      problem(96, 96, 300, 128, 1, 1, 64, 2), problem(4, 70, 400, 15, 1, 1, 7),
-      problem(1, 128, 2000, 80, 4, 1, 38),    problem(3, 17, 600, 40, 3, 5, 9),
-      problem(32, 32, 1500, 41, 1, 25, 500),  problem(17, 20, 200, 5, 16, 3, 2),
-      problem(48, 130, 140, 1, 1, 1, 0),      problem(24, 16, 999, 5, 2, 7, 3),
-      problem(32, 100, 2000, 32, 16, 1, 8),
+      walk_problem(64, 128, 1000, 3, 3, 4, 0),     walk_problem(64, 128, 1300, 2, 1, 512, 0),
+      walk_problem(16, 16, 700, 3, 1, 128, 0),     walk_problem(80, 48, 300, 7, 1, 1, 3),
+      walk_problem(32, 64, 500, 4, 2, 1, 1),       walk_problem(40, 33, 300, 16, 8, 1, 4),
+      walk_problem(96, 96, 300, 128, 1, 1, 64, 2), walk_problem(4, 70, 400, 15, 1, 1, 7),
+      walk_problem(1, 128, 2000, 80, 4, 1, 38),    walk_problem(3, 17, 600, 40, 3, 5, 9),
+      walk_problem(32, 32, 1500, 41, 1, 25, 500),  walk_problem(17, 20, 200, 5, 16, 3, 2),
+      walk_problem(48, 130, 140, 1, 1, 1, 0),      walk_problem(24, 16, 999, 5, 2, 7, 3),
+      walk_problem(32, 100, 2000, 32, 16, 1, 8),
   };
   for (const Conv1dProblem& p : problems) {
     for (const int64_t shared : {kSharedH200, kSharedAda}) {
@@ -141,7 +95,7 @@ TEST_CASE("walking the plan of cuda.tensor gives the formula's sums") {
         CHECK(at < g.pitch);
       }
       CHECK(g.steps <= kMaxSteps);
-      const Case c(p);
+      const WalkCase c(p);
       const PackedWeights packed = pack_weights(p, g, c.w);
       CHECK_FALSE(packed.exact_only);
       const int64_t length = output_length(p);
@@ -168,14 +122,15 @@ TEST_CASE("division by a known number") {
 
 TEST_CASE("what is not for tensor cores is declined with the reason") {
   Geometry g;
-  CHECK(choose_geometry(problem(4, 64, 100, 3, 1, 1, 0), kSharedH200, g).find("reduction of 12") != std::string::npos);
-  CHECK(choose_geometry(problem(64, 1, 100, 3, 1, 1, 0), kSharedH200, g).find("1 output channels") !=
+  CHECK(choose_geometry(walk_problem(4, 64, 100, 3, 1, 1, 0), kSharedH200, g).find("reduction of 12") !=
         std::string::npos);
-  CHECK(choose_geometry(problem(64, 64, 100, 3, 17, 1, 0), kSharedH200, g).find("stride") != std::string::npos);
+  CHECK(choose_geometry(walk_problem(64, 1, 100, 3, 1, 1, 0), kSharedH200, g).find("1 output channels") !=
+        std::string::npos);
+  CHECK(choose_geometry(walk_problem(64, 64, 100, 3, 17, 1, 0), kSharedH200, g).find("stride") != std::string::npos);
 }
 
 TEST_CASE("weights that float16 pairs can't hold are computed in float32") {
-  const Conv1dProblem p = problem(64, 16, 100, 3, 1, 1, 0);
+  const Conv1dProblem p = walk_problem(64, 16, 100, 3, 1, 1, 0);
   Geometry g;
   REQUIRE(choose_geometry(p, kSharedH200, g) == "");
   for (const float odd : {INFINITY, NAN, 1e30F}) {

@@ -1,5 +1,7 @@
 // The CUDA implementations in order. No kernels here.
 
+#include <algorithm>
+
 #include "layers/conv1d/conv1d_cuda.cuh"
 
 namespace strand::layers {
@@ -47,9 +49,10 @@ std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs
 void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   const auto& conv = static_cast<const Conv1d&>(layer);
   const Conv1dProblem problem = normalised(conv.problem(args.inputs[0]), args.outputs[0].shape[2]);
+  list.push_back(conv1d_wgmma(problem, args));
   list.push_back(conv1d_tensor(problem, args));
   list.push_back(conv1d_direct(problem, args));
-  if (is_small(problem, args.outputs[0].shape[2])) std::swap(list[0], list[1]);
+  if (is_small(problem, args.outputs[0].shape[2])) std::rotate(list.begin(), list.begin() + 2, list.end());
   list.insert(list.begin(), conv1d_depthwise(problem, args));
   list.push_back(conv1d_im2col(problem, args));
   list.push_back(conv1d_naive(problem, args));

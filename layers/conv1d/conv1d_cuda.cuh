@@ -46,6 +46,7 @@ inline Conv1dWeights plain_weights(const Conv1dProblem& problem, const PrepareAr
 // of a gate in one thread.
 std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates = false);
 
+Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_tensor(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_depthwise(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_direct(const Conv1dProblem& problem, const PrepareArgs& args);

@@ -1,0 +1,306 @@
+// cuda.wgmma: Conv1d as an implicit matrix product by warpgroups (wgmma, sm_90a), at float32's accuracy.
+//
+// Problem      y[n, o, t] = bias[o] + sum over c, k of w[o, c, k] * x[n, c, t * stride + k * dilation - pad_left]
+// Precision    as cuda.tensor: x and w are split into float16 pairs after scaling by powers of two (x: per stage, w:
+// per
+//              output channel); three products, in a stack four; summed by the tensor cores for up to four steps, then
+//              added to a float32 sum. A tile with an x that can't be scaled is computed by FMA in float32.
+// Blocks       512 threads, one block a multiprocessor, which walks over tiles: warps 0 to 7 are two warpgroups that
+//              multiply and store, 8 to 14 convert, 15 starts copies. Rings of barriers are all that they share.
+// Stages       see conv1d_wgmma.h. Raw rows come by copies of 16 bytes (from the boundary before them, so any length
+//              does), and are converted once for all taps, over themselves. Rows that padding touches are gathered.
+// Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
+// Output       through shared memory; each row's 16-byte boundaries are kept, so that the copy engine stores it
+// whatever
+//              the length, while the next tile is multiplied.
+// Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/checked.h"
+#include "engine/cuda_check.h"
+#include "engine/cuda_runtime.h"
+#include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_wgmma.cuh"
+#include "layers/conv1d/conv1d_wgmma.h"
+#include "layers/conv1d/conv1d_wgmma_convert.cuh"
+#include "layers/conv1d/conv1d_wgmma_load.cuh"
+#include "layers/conv1d/conv1d_wgmma_store.cuh"
+
+namespace strand::layers::wgmma {
+namespace {
+
+constexpr int kThreads = 512;
+
+#ifdef STRAND_WGMMA
+
+// Keeps the compiler from moving or copying sums that products under way write.
+__device__ __forceinline__ void pin(float (&sum)[64]) {
+#pragma unroll
+  for (float& value : sum) asm volatile("" : "+f"(value)::"memory");
+}
+
+// Steps of a stage: products into `sum`, in units of the true x. Straight code: the compiler waits after every product
+// that it finds in a loop.
+template <Layout BlockLayout, int Steps>
+__device__ __forceinline__ void multiply_steps(const Geometry& g, const int32_t* step_rows, uint32_t weights,
+                                               uint32_t octets, float unscale_x, float (&sum)[64]) {
+  constexpr BlockShape kShape = block_shape(BlockLayout);
+  constexpr int kPartBytes = kShape.rows * 32;
+  constexpr int kStepBytes = kPartBytes * (BlockLayout == Layout::kStack ? 1 : 2);
+  uint64_t w_high = operand(weights, kShape.rows * 16);
+  const uint64_t x = operand(octets, g.octet_rows * 16);
+  const auto low = static_cast<uint64_t>(g.part_bytes >> 4);
+  uint64_t x_high[Steps];
+#pragma unroll
+  for (int step = 0; step < Steps; ++step) x_high[step] = x + static_cast<uint64_t>(step_rows[step]);
+  float part[64];
+  pin(part);
+  begin_products();
+#pragma unroll
+  for (int step = 0; step < Steps; ++step, w_high += kStepBytes >> 4) {
+    // Small terms first.
+    if constexpr (BlockLayout == Layout::kStack) {
+      multiply(part, w_high, x_high[step] + low, step > 0);
+    } else {
+      multiply(part, w_high + (kPartBytes >> 4), x_high[step], step > 0);
+      multiply(part, w_high, x_high[step] + low, true);
+    }
+    multiply(part, w_high, x_high[step], true);
+  }
+  commit_products();
+  wait_products();
+  pin(part);
+#pragma unroll
+  for (int i = 0; i < 64; ++i) sum[i] = fmaf(part[i], unscale_x, sum[i]);
+}
+
+template <Layout BlockLayout>
+__device__ __forceinline__ void multiply_chunk(int steps, const Geometry& g, const int32_t* step_rows, uint32_t weights,
+                                               uint32_t octets, float unscale_x, float (&sum)[64]) {
+  switch (steps) {
+    case 1:
+      return multiply_steps<BlockLayout, 1>(g, step_rows, weights, octets, unscale_x, sum);
+    case 2:
+      return multiply_steps<BlockLayout, 2>(g, step_rows, weights, octets, unscale_x, sum);
+    case 3:
+      return multiply_steps<BlockLayout, 3>(g, step_rows, weights, octets, unscale_x, sum);
+    default:
+      return multiply_steps<BlockLayout, 4>(g, step_rows, weights, octets, unscale_x, sum);
+  }
+}
+
+template <Layout BlockLayout, bool Plain>
+__device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared& s) {
+  const Geometry& g = a.g;
+  const int warpgroup = threadIdx.x / 128;
+  // A warpgroup's half of the rows, or of the positions.
+  const int weights_at = BlockLayout == Layout::kSplit ? warpgroup * 64 * 16 : 0;
+  const int octets_at = g.raw_bytes + (BlockLayout == Layout::kSplit ? 0 : warpgroup * 128 * 16);
+  const bool signals = threadIdx.x % 32 == 0;
+  Cursor stages;
+  Cursor weights;
+  if (g.resident) wait(s.weights_full(0), 0);
+  for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
+    float sum[64] = {};
+    bool exact = a.exact_only;
+    for (int stage = 0; stage < g.stages(); ++stage) {
+      wait(s.full(stages.slot), stages.parity);
+      const float unscale_x = s.unscale(stages.slot);
+      exact |= unscale_x == 0;
+      const uint32_t octets = shared_address(s.slot(stages.slot)) + octets_at;
+      for (int first = 0; first < g.steps; first += g.chunk_steps) {
+        const int last = min(first + g.chunk_steps, g.steps);
+        if (!g.resident) wait(s.weights_full(weights.slot), weights.parity);
+        const int at = g.resident ? (stage * g.steps + first) * g.step_bytes() : weights.slot * g.weight_slot_bytes;
+        multiply_chunk<BlockLayout>(last - first, g, s.step_rows() + first, s.weights(at) + weights_at, octets,
+                                    unscale_x, sum);
+        if (!g.resident) {
+          if (signals) arrive(s.weights_empty(weights.slot));
+          weights.advance(g.weight_slots);
+        }
+      }
+      if (signals) arrive(s.empty(stages.slot));
+      stages.advance(g.slots);
+    }
+    const Tile tile = tile_at(a, index);
+    if (exact) {
+      compute_exactly<BlockLayout, Plain>(a, tile);
+    } else {
+      store_tile<BlockLayout, Plain>(a, s, tile, sum);
+    }
+  }
+}
+
+#endif
+
+template <Layout BlockLayout, bool Plain>
+__global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
+#ifdef STRAND_WGMMA
+  extern __shared__ __align__(128) uint8_t memory[];
+  const Geometry& g = a.g;
+  const Shared s(memory, g);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kMaxSlots; ++i) {
+      barrier_init(s.raw_full(i), 32);
+      barrier_init(s.full(i), kConverterThreads / 32);
+      barrier_init(s.empty(i), 8);
+    }
+    for (int i = 0; i < kWeightSlots; ++i) {
+      barrier_init(s.weights_full(i), 1);
+      barrier_init(s.weights_empty(i), 8);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  const int tables = g.steps + (g.flat ? g.octets * 8 : 0);
+  for (int i = threadIdx.x; i < tables; i += kThreads) s.step_rows()[i] = a.tables[i];
+  fence_shared_writes();
+  __syncthreads();
+  if (threadIdx.x >= 256) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 88;");
+    if (threadIdx.x / 32 == 15) {
+      load(a, s);
+    } else {
+      convert(a, s);
+    }
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 168;");
+    multiply_tiles<BlockLayout, Plain>(a, s);
+  }
+#endif
+}
+
+using KernelFunction = void (*)(Arguments);
+
+template <bool Plain>
+KernelFunction kernel_for(Layout layout) {
+  static constexpr KernelFunction kKernels[] = {wgmma_kernel<Layout::kSplit, Plain>, wgmma_kernel<Layout::kWide, Plain>,
+                                                wgmma_kernel<Layout::kStack, Plain>};
+  return kKernels[static_cast<int>(layout)];
+}
+
+int64_t channel_blocks(const Conv1dProblem& p, const Geometry& g) {
+  return p.groups * ceil_div(p.group_out(), g.shape().channels);
+}
+
+int64_t tile_count(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
+  return checked_mul(checked_mul(p.batch, channel_blocks(p, g)), ceil_div(out_length, g.shape().columns));
+}
+
+// What the kernel reads besides x, one after another in one buffer.
+struct Tables {
+  std::shared_ptr<const Buffer> buffer;
+  int64_t unscale = 0;  // byte offsets
+  int64_t tables = 0;
+  bool exact_only = false;
+};
+
+Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args) {
+  const PackedWeights packed = pack_weights(p, g, args.weights.host("weight"));
+  std::vector<int32_t> tables = step_rows(p, g);
+  const std::vector<int32_t> elements = flat_elements(g);
+  tables.insert(tables.end(), elements.begin(), elements.end());
+  const auto bytes = [](const auto& values) {
+    return round_up(static_cast<int64_t>(values.size() * sizeof(values[0])), 16);
+  };
+  Tables result;
+  result.exact_only = packed.exact_only;
+  result.unscale = bytes(packed.halves);
+  result.tables = result.unscale + bytes(packed.unscale);
+  // Everything that the layout depends on, and nothing that changes with batch or length alone.
+  std::string key = "wgmma";
+  for (const int part : {static_cast<int>(g.layout), g.flat ? 1 : 0, g.stage_channels, g.stage_taps}) {
+    key += "." + std::to_string(part);
+  }
+  result.buffer = args.weights.pack(key, result.tables + bytes(tables), [&](std::byte* target) {
+    const auto put = [&](int64_t offset, const auto& values) {
+      std::memcpy(target + offset, values.data(), values.size() * sizeof(values[0]));
+    };
+    put(0, packed.halves);
+    put(result.unscale, packed.unscale);
+    put(result.tables, tables);
+  });
+  return result;
+}
+
+class WgmmaKernel final : public Kernel {
+ public:
+  WgmmaKernel(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args)
+      : tables_(upload(p, g, args)),
+        weights_(plain_weights(p, args)),
+        kernel_(p.epilogue.none() ? kernel_for<true>(g.layout) : kernel_for<false>(g.layout)) {
+    a_.p = p;
+    a_.g = g;
+    a_.out_length = args.outputs[0].shape[2];
+    a_.group_in = static_cast<int>(p.group_in());
+    a_.group_out = static_cast<int>(p.group_out());
+    a_.tiles = static_cast<int>(tile_count(p, g, a_.out_length));
+    const int64_t blocks = channel_blocks(p, g);
+    a_.blocks_by = Divisor(blocks);
+    a_.group_blocks_by = Divisor(blocks / p.groups);
+    a_.position_tiles_by = Divisor(ceil_div(a_.out_length, g.shape().columns));
+    a_.positions_by = Divisor(g.positions);
+    a_.copies_by = Divisor(g.pitch / 4);
+    a_.stride_by = Divisor(p.stride);
+    a_.exact_only = tables_.exact_only;
+    const std::byte* base = tables_.buffer->data();
+    a_.packed = reinterpret_cast<const uint4*>(base);
+    a_.unscale = reinterpret_cast<const float*>(base + tables_.unscale);
+    a_.tables = reinterpret_cast<const int32_t*>(base + tables_.tables);
+    a_.weight = weights_.data();
+    cuda::set_device(args.device.index);
+    const cuda::DeviceInfo info = cuda::device_info(args.device.index);
+    // The most that any layer may ask for: the attribute belongs to the function, which layers share.
+    cuda::check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     static_cast<int>(info.shared_memory_per_block)),
+                "conv1d cuda.wgmma");
+    const int64_t most = g.resident ? info.multiprocessors / blocks * blocks : info.multiprocessors;
+    grid_ = static_cast<unsigned>(std::min<int64_t>(a_.tiles, most));
+  }
+
+  void run(const Context& context, const Bindings& bindings) const override {
+    if (grid_ == 0) return;
+    Arguments a = a_;
+    a.x = bindings.inputs[0].ptr<const float>();
+    a.store = weights_.store(bindings);
+    a.y = bindings.outputs[0].ptr<float>();
+    kernel_<<<grid_, kThreads, static_cast<size_t>(a.g.shared_bytes), cuda::stream(context)>>>(a);
+    cuda::check_launch("conv1d cuda.wgmma");
+  }
+
+ private:
+  Tables tables_;
+  Conv1dWeights weights_;
+  Arguments a_{};
+  KernelFunction kernel_;
+  unsigned grid_ = 0;
+};
+
+}  // namespace
+}  // namespace strand::layers::wgmma
+
+namespace strand::layers {
+
+Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& args) {
+  constexpr int64_t kSharedMemory = 232448;  // of sm_90
+  Implementation result{"cuda.wgmma", DeviceType::kCuda, conv1d_cuda_declines(problem, args), {}};
+  if (args.device.is_cuda() && cuda::device_info(args.device.index).compute_capability != 90) {
+    result.declined = "needs compute capability 9.0";
+  }
+#ifndef STRAND_HAVE_SM90A
+  result.declined = "built without sm_90a";
+#endif
+  wgmma::Geometry geometry;
+  if (result.declined.empty()) result.declined = wgmma::choose_geometry(problem, kSharedMemory, geometry);
+  if (result.declined.empty()) {
+    // Tile numbers run ahead by a grid: half of what an int holds is enough for both.
+    if (wgmma::tile_count(problem, geometry, args.outputs[0].shape[2]) > INT32_MAX / 2) {
+      result.declined = "more than 2^30 tiles";
+    }
+  }
+  result.prepare = [problem, geometry, &args] { return std::make_unique<wgmma::WgmmaKernel>(problem, geometry, args); };
+  return result;
+}
+
+}  // namespace strand::layers

@@ -1,0 +1,111 @@
+#pragma once
+// How cuda.wgmma cuts a convolution into warpgroup products: plain host code, so that it is tested without a GPU.
+//
+// As in cuda.tensor (conv1d_tensor.h), the reduction is walked in stages of `stage_channels` channels and `stage_taps`
+// taps, whose input is converted to float16 pairs in octets (8 values of the reduction, 16 bytes, a row) and multiplied
+// in steps of two octets. Here both operands are read from shared memory by descriptors that have no swizzle, so that a
+// row is 16 bytes and a tap is a shift by whole rows.
+//   shared: an octet is 8 channels. Positions are sorted by their remainder modulo the stride (a phase); within a
+//   phase,
+//           octet after octet. The octets overwrite the raw input that they are made of.
+//   flat:   an octet is 8 (channel, tap) pairs, a row an output position: for few channels, or strides so large that a
+//           stage would not fit. The octets lie behind the raw input.
+// A stage's steps are multiplied in chunks, after each of which the sums of the tensor cores (which round towards zero)
+// are added to float32 ones. Weights stay in shared memory where they fit, else they follow chunk by chunk.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "layers/conv1d/conv1d.h"
+
+namespace strand::layers::wgmma {
+
+constexpr int kMaxSteps = 256;          // a stage
+constexpr int kMaxElements = 512;       // of the reduction, in a flat stage
+constexpr int kMaxSlots = 8;            // stages in flight
+constexpr int kWeightSlots = 4;         // chunks of weights in flight
+constexpr int kConverterThreads = 224;  // seven warps; the eighth loads
+constexpr int kItemsPerThread = 5;      // octet rows that a converter thread holds in registers
+constexpr int kStagingPitch = 72;  // floats: 64 positions, up to 3 before them, and what spreads rows over all banks
+constexpr int kHeaderBytes = 512;  // barriers, scales, largest magnitudes
+
+// What a block's two warpgroups compute, 64 rows x 128 positions each.
+enum class Layout : uint8_t {
+  kSplit,  // 128 output channels x 128 positions: the warpgroups share the input
+  kWide,   // 64 output channels x 256 positions: they share the weights
+  kStack,  // 32 output channels x 256 positions: the high and low parts of 8 weights each are rows r and r + 8
+};
+struct BlockShape {
+  int rows;      // of the weight operand
+  int channels;  // output channels
+  int columns;   // output positions
+};
+constexpr BlockShape block_shape(Layout layout) {
+  if (layout == Layout::kSplit) return {128, 128, 128};
+  return {64, layout == Layout::kWide ? 64 : 32, 256};
+}
+
+struct Geometry {
+  Layout layout = Layout::kSplit;
+  bool flat = false;
+  bool resident = false;  // all weights of one block of output channels stay in shared memory
+  int stage_channels = 0;
+  int stage_taps = 0;
+  int channel_stages = 0;
+  int tap_stages = 0;
+  int steps = 0;   // a stage
+  int octets = 0;  // a stage
+  int chunk_steps = 0;
+  int positions = 0;   // that a stage needs of a channel
+  int pitch = 0;       // floats of a raw row: `positions` and up to 3 before them, a multiple of 4
+  int octet_rows = 0;  // from one octet to the next
+  int phase_rows = 0;  // from one phase to the next
+  int part_bytes = 0;  // of the high or the low octets
+  int raw_bytes = 0;   // where the octets begin in a slot: 0 where they overwrite the raw rows
+  int slot_bytes = 0;
+  int slots = 0;
+  int weight_slots = 0;  // chunks of weights in flight; 1 if resident
+  int weight_slot_bytes = 0;
+  int64_t shared_bytes = 0;
+
+  constexpr BlockShape shape() const { return block_shape(layout); }
+  constexpr int stages() const { return channel_stages * tap_stages; }
+  constexpr int total_steps() const { return stages() * steps; }
+  // Bytes of weights a step: rows x 16 values, high and low; in a stack the rows are both already.
+  constexpr int step_bytes() const { return shape().rows * 32 * (layout == Layout::kStack ? 1 : 2); }
+  constexpr int items() const { return octets * (flat ? shape().columns : positions); }
+};
+
+// Fills in `geometry`, or says why the problem is not for warpgroup products.
+std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry);
+
+// Rows (of 16 bytes) from a slot's first octet to the first of each step's two.
+std::vector<int32_t> step_rows(const Conv1dProblem& problem, const Geometry& geometry);
+
+// For flat octets: the (channel, tap) of each value of the reduction in a stage as channel << 16 | tap, or -1 past the
+// end.
+std::vector<int32_t> flat_elements(const Geometry& geometry);
+
+// The row of the weight operand that holds (part 0: the high, 1: the low half of) a block's output channel, and in
+// which part of a step it lies.
+struct WeightRow {
+  int part;
+  int row;
+};
+constexpr WeightRow weight_row(Layout layout, int channel, int part) {
+  if (layout != Layout::kStack) return {part, channel};
+  return {0, channel / 8 * 16 + channel % 8 + part * 8};
+}
+
+// [block of output channels][step][high, low][octet][row][8 halves], after scaling each output channel by a power of
+// two; then what undoes the scaling, a float an output channel (padded to whole blocks a group).
+struct PackedWeights {
+  std::vector<uint16_t> halves;
+  std::vector<float> unscale;
+  bool exact_only = false;  // weights that are not finite, or too far from 1 to scale: compute in float32
+};
+PackedWeights pack_weights(const Conv1dProblem& problem, const Geometry& geometry, std::span<const float> weights);
+
+}  // namespace strand::layers::wgmma

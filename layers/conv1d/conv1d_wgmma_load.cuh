@@ -1,0 +1,217 @@
+#pragma once
+// The producers of cuda.wgmma: a warp that starts bulk copies of raw rows and weights, and seven that turn raw rows
+// into octets of float16 pairs.
+
+#include <cstdint>
+
+#include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_tensor.cuh"
+#include "layers/conv1d/conv1d_tensor.h"
+#include "layers/conv1d/conv1d_wgmma.cuh"
+#include "layers/conv1d/conv1d_wgmma.h"
+
+namespace strand::layers::wgmma {
+
+using tensor::Divisor;
+using tensor::shared_address;
+
+struct Arguments {
+  const float* x;
+  float* y;
+  const float* weight;  // as PyTorch has it, for tiles that are computed in float32
+  Conv1dStore store;
+  const uint4* packed;
+  const float* unscale;
+  const int32_t* tables;  // step_rows, then flat_elements
+  Conv1dProblem p;
+  Geometry g;
+  int64_t out_length;
+  int group_in;  // channels
+  int group_out;
+  int tiles;          // of the whole problem
+  Divisor blocks_by;  // blocks of output channels, of all groups
+  Divisor group_blocks_by;
+  Divisor position_tiles_by;  // of a row
+  Divisor positions_by;       // g.positions
+  Divisor copies_by;          // 16-byte pieces of a raw row
+  Divisor stride_by;
+  bool exact_only;
+};
+
+struct Tile {
+  int batch;
+  int group;
+  int block;     // of output channels, of all groups
+  int position;  // the first output
+};
+
+// The tiles of one thread block, in an order that all its warps walk. Blocks of output channels run fastest, so that
+// those that read the same input run at the same time; the grid is a multiple of them where weights are resident.
+inline __device__ Tile tile_at(const Arguments& a, int index) {
+  const auto i = static_cast<uint32_t>(index);
+  const uint32_t above_block = a.blocks_by.divide(i);
+  const uint32_t batch = a.position_tiles_by.divide(above_block);
+  Tile tile{};
+  tile.block = static_cast<int>(i - above_block * a.blocks_by.value);
+  tile.group = static_cast<int>(a.group_blocks_by.divide(static_cast<uint32_t>(tile.block)));
+  tile.position = static_cast<int>(above_block - batch * a.position_tiles_by.value) * a.g.shape().columns;
+  tile.batch = static_cast<int>(batch);
+  return tile;
+}
+
+// Shared memory, carved up by offsets from its start.
+struct Shared {
+  uint8_t* memory;  // aligned to 128 bytes
+  int tables_at;
+  int staging_at;
+  int weights_at;
+  int slots_at;
+  int slot_bytes;
+
+  __device__ Shared(uint8_t* start, const Geometry& g) : memory(start) {
+    tables_at = kHeaderBytes;
+    staging_at = tables_at + ((g.steps + (g.flat ? g.octets * 8 : 0)) * 4 + 127) / 128 * 128;
+    weights_at = staging_at + 8 * 8 * kStagingPitch * 4;
+    slots_at = weights_at + g.weight_slots * g.weight_slot_bytes;
+    slot_bytes = g.slot_bytes;
+  }
+
+  // Barriers: a slot's raw rows are there, its octets are, it is free; a chunk of weights is there, is free.
+  __device__ uint32_t raw_full(int slot) const { return shared_address(memory) + slot * 8; }
+  __device__ uint32_t full(int slot) const { return raw_full(kMaxSlots + slot); }
+  __device__ uint32_t empty(int slot) const { return raw_full(2 * kMaxSlots + slot); }
+  __device__ uint32_t weights_full(int slot) const { return raw_full(3 * kMaxSlots + slot); }
+  __device__ uint32_t weights_empty(int slot) const { return raw_full(3 * kMaxSlots + kWeightSlots + slot); }
+  // What undoes a stage's scale; 0 where it could not be scaled.
+  __device__ float& unscale(int slot) const { return reinterpret_cast<float*>(memory + 256)[slot]; }
+  __device__ uint32_t* largest(int parity) const { return reinterpret_cast<uint32_t*>(memory + 320) + parity * 8; }
+  __device__ int32_t* step_rows() const { return reinterpret_cast<int32_t*>(memory + tables_at); }
+  __device__ int32_t* elements(const Geometry& g) const { return step_rows() + g.steps; }
+  __device__ float* staging(int warp) const {
+    return reinterpret_cast<float*>(memory + staging_at) + warp * 8 * kStagingPitch;
+  }
+  __device__ uint32_t weights(int bytes) const { return shared_address(memory) + weights_at + bytes; }
+  __device__ uint8_t* slot(int index) const { return memory + slots_at + index * slot_bytes; }
+};
+static_assert((3 * kMaxSlots + 2 * kWeightSlots) * 8 <= 256 && 256 + kMaxSlots * 4 <= 320 && 320 + 64 <= kHeaderBytes);
+
+// A ring's next slot and the parity of the phase to wait for.
+struct Cursor {
+  int slot = 0;
+  int parity = 0;
+  __device__ void advance(int slots) {
+    if (++slot == slots) {
+      slot = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+// A stage's raw rows in x: `rows` of them from `source`, needed from position `start` on. A copied row begins with
+// lead(row) floats before them, so that it is aligned to 16 bytes; one that padding or the row's end touches is
+// gathered float by float and has no lead.
+struct StagePlace {
+  const float* source;
+  int64_t start;
+  int rows;
+  bool copied;
+  uint32_t first_lead;
+  uint32_t lead_step;
+
+  __device__ StagePlace(const Arguments& a, const Tile& tile, int stage) {
+    const bool one_tap_stage = a.g.tap_stages == 1;
+    const int tap_stage = one_tap_stage ? 0 : stage % a.g.tap_stages;
+    const int channel = (one_tap_stage ? stage : stage / a.g.tap_stages) * a.g.stage_channels;
+    source = a.x + (tile.batch * a.p.in_channels + tile.group * a.group_in + channel) * a.p.length;
+    rows = min(a.g.stage_channels, a.group_in - channel);
+    start = int64_t{tile.position} * a.p.stride + int64_t{tap_stage} * a.g.stage_taps * a.p.dilation - a.p.pad_left;
+    copied = start >= 0 && start + a.g.pitch <= a.p.length && (reinterpret_cast<uintptr_t>(a.x) & 15) == 0;
+    lead_step = static_cast<uint32_t>(a.p.length) & 3;
+    first_lead = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(source + start) / 4) & 3;
+    if (!copied) first_lead = lead_step = 0;
+  }
+  __device__ int lead(int row) const { return static_cast<int>((first_lead + row * lead_step) & 3); }
+};
+
+#ifdef STRAND_WGMMA
+
+// A stage's raw rows by asynchronous copies of 16 bytes, which cost less than a bulk copy a row; `barrier` hears of
+// their end from each lane.
+inline __device__ void load_rows(const Arguments& a, const StagePlace& place, uint32_t slot, uint32_t barrier) {
+  if (!place.copied) {
+    arrive(barrier);
+    return;
+  }
+  const auto copies = static_cast<int>(a.copies_by.value);
+  const int count = place.rows * copies;
+  const float* from = place.source + place.start;
+#pragma unroll 4
+  for (int i = threadIdx.x % 32; i < count; i += 32) {
+    const auto row = static_cast<int>(a.copies_by.divide(static_cast<uint32_t>(i)));
+    const int column = (i - row * copies) * 4;
+    tensor::copy_async<4>(slot + (row * a.g.pitch + column) * 4, from + row * a.p.length + column - place.lead(row),
+                          true);
+  }
+  arrive_after_copies(barrier);
+}
+
+// One warp: starts copies of raw rows and of weights, whichever ring has room.
+inline __device__ void load(const Arguments& a, const Shared& s) {
+  const Geometry& g = a.g;
+  const int lane = threadIdx.x % 32;
+  const auto grid = static_cast<int>(gridDim.x);
+  const int stages = g.stages();
+  int tile_index = blockIdx.x;
+  int stage = 0;
+  Cursor raw{0, 1};
+  int weights_index = g.resident ? a.tiles : static_cast<int>(blockIdx.x);
+  int weights_stage = 0;
+  int weights_step = 0;
+  Cursor weights{0, 1};
+  const int step_bytes = g.step_bytes();
+  const int64_t block_bytes = int64_t{g.total_steps()} * step_bytes;
+  const auto* packed = reinterpret_cast<const uint8_t*>(a.packed);
+  if (g.resident && lane == 0) {
+    arrive_expecting(s.weights_full(0), static_cast<int>(block_bytes));
+    bulk_load(s.weights(0), packed + tile_at(a, tile_index).block * block_bytes, static_cast<int>(block_bytes),
+              s.weights_full(0));
+  }
+  while (tile_index < a.tiles || weights_index < a.tiles) {
+    bool room = tile_index < a.tiles && phase_done(s.empty(raw.slot), raw.parity);
+    room = __shfl_sync(~0U, static_cast<int>(room), 0) != 0;
+    if (room) {
+      load_rows(a, StagePlace(a, tile_at(a, tile_index), stage), shared_address(s.slot(raw.slot)),
+                s.raw_full(raw.slot));
+      raw.advance(g.slots);
+      if (++stage == stages) {
+        stage = 0;
+        tile_index += grid;
+      }
+    }
+    room = weights_index < a.tiles && phase_done(s.weights_empty(weights.slot), weights.parity);
+    room = __shfl_sync(~0U, static_cast<int>(room), 0) != 0;
+    if (room) {
+      const int steps = min(g.chunk_steps, g.steps - weights_step);
+      if (lane == 0) {
+        arrive_expecting(s.weights_full(weights.slot), steps * step_bytes);
+        bulk_load(s.weights(weights.slot * g.weight_slot_bytes),
+                  packed + tile_at(a, weights_index).block * block_bytes +
+                      (int64_t{weights_stage} * g.steps + weights_step) * step_bytes,
+                  steps * step_bytes, s.weights_full(weights.slot));
+      }
+      weights.advance(g.weight_slots);
+      weights_step += steps;
+      if (weights_step == g.steps) {
+        weights_step = 0;
+        if (++weights_stage == stages) {
+          weights_stage = 0;
+          weights_index += grid;
+        }
+      }
+    }
+  }
+}
+
+#endif
+
+}  // namespace strand::layers::wgmma

@@ -1,0 +1,261 @@
+#include <algorithm>
+#include <cmath>
+
+#include "engine/checked.h"
+#include "engine/dtype.h"
+#include "engine/tensor.h"
+#include "layers/conv1d/conv1d_wgmma.h"
+
+namespace strand::layers::wgmma {
+namespace {
+
+constexpr int64_t kMinReduction = 48;  // shorter sums are left to FFMA, unless there are few outputs to store them in
+constexpr int64_t kMinOutChannels = 16;
+constexpr int64_t kMaxStride = 16;
+constexpr int64_t kMaxIndex = int64_t{1} << 28;
+constexpr int kMaxFlatReduction = 128;  // of a stage
+constexpr int kChunkSteps = 4;
+constexpr int kMaxExponent = 60;  // of a weight that is scaled
+constexpr int kWarps = 8;
+constexpr int64_t kMaxResidentBlocks = 33;
+
+Layout layout_for(int64_t out_channels) {
+  if (out_channels <= 32) return Layout::kStack;
+  return round_up(out_channels, 128) > round_up(out_channels, 64) ? Layout::kWide : Layout::kSplit;
+}
+
+int to_int(int64_t value) { return static_cast<int>(value); }
+
+// Fills in what follows from the stage's channels and taps, but for the slots.
+void lay_out(const Conv1dProblem& p, Geometry& g) {
+  const int columns = g.shape().columns;
+  g.channel_stages = to_int(ceil_div(p.group_in(), g.stage_channels));
+  g.tap_stages = to_int(ceil_div(p.kernel_size, g.stage_taps));
+  g.positions = to_int((columns - 1) * p.stride + (g.stage_taps - 1) * p.dilation + 1);
+  g.pitch = to_int(round_up(g.positions + 3, 4));
+  const int64_t raw = round_up(int64_t{g.stage_channels} * g.pitch * 4, 128);
+  if (g.flat) {
+    g.steps = to_int(ceil_div(int64_t{g.stage_channels} * g.stage_taps, 16));
+    g.octets = 2 * g.steps;
+    g.octet_rows = columns;
+    g.phase_rows = g.octets * columns;
+  } else {
+    g.steps = g.stage_taps * g.stage_channels / 16;
+    g.octets = g.stage_channels / 8;
+    g.octet_rows = to_int(ceil_div(g.positions, p.stride));
+    g.phase_rows = g.octets * g.octet_rows;
+    // Eight neighbouring positions lie in as many different groups of four banks, whichever their phases.
+    if (p.stride > 1) g.phase_rows += to_int((ceil_div(8, p.stride) - g.phase_rows % 8 + 8) % 8);
+  }
+  g.part_bytes = to_int((g.flat ? 1 : p.stride) * g.phase_rows * 16);
+  g.raw_bytes = g.flat ? to_int(raw) : 0;
+  g.slot_bytes = to_int(round_up(g.flat ? raw + 2 * g.part_bytes : std::max<int64_t>(raw, 2 * g.part_bytes), 128));
+  // Short sums have less to average their errors over.
+  const int longest = g.total_steps() <= 8 ? 2 : kChunkSteps;
+  g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, longest)));
+}
+
+constexpr int64_t kStagingBytes = int64_t{kWarps} * 8 * kStagingPitch * 4;
+int64_t table_bytes(const Geometry& g) { return round_up((g.steps + (g.flat ? g.octets * 8 : 0)) * 4, 128); }
+int64_t weight_bytes(const Geometry& g) { return int64_t{g.weight_slots} * g.weight_slot_bytes; }
+int64_t fixed_bytes(const Geometry& g) { return kHeaderBytes + table_bytes(g) + kStagingBytes + weight_bytes(g); }
+
+// As many stages in flight as fit, after the weights; false where two do not.
+bool fill_slots(const Geometry& laid_out, bool resident, int64_t limit, Geometry& result) {
+  Geometry g = laid_out;
+  g.resident = resident;
+  g.weight_slots = resident ? 1 : 3;
+  g.weight_slot_bytes = (resident ? g.total_steps() : g.chunk_steps) * g.step_bytes();
+  // What one barrier counts is limited.
+  if (g.weight_slot_bytes >= 1 << 20 || g.slot_bytes >= 1 << 20) return false;
+  g.slots = to_int(std::min<int64_t>(kMaxSlots, (limit - fixed_bytes(g)) / g.slot_bytes));
+  if (g.slots < 2) return false;
+  if (!resident && fixed_bytes(g) + g.weight_slot_bytes + int64_t{std::min(g.slots, 4)} * g.slot_bytes <= limit) {
+    g.weight_slots = kWeightSlots;
+    g.slots = to_int(std::min<int64_t>(kMaxSlots, (limit - fixed_bytes(g)) / g.slot_bytes));
+  }
+  g.shared_bytes = fixed_bytes(g) + int64_t{g.slots} * g.slot_bytes;
+  result = g;
+  return true;
+}
+
+bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
+  if ((g.stage_taps - 1) * p.dilation > kMaxIndex / 4) return false;
+  lay_out(p, g);
+  if (g.steps > kMaxSteps || g.octets * 8 > kMaxElements) return false;
+  if (!g.flat && g.items() > kConverterThreads * kItemsPerThread) return false;
+  // Weights that stay leave room for three stages, or they are better read again. Each thread block then keeps to one
+  // block of output channels, so these must be few.
+  Geometry resident;
+  const int64_t blocks = p.groups * ceil_div(p.group_out(), g.shape().channels);
+  if (blocks <= kMaxResidentBlocks && fill_slots(g, true, limit, resident) && resident.slots >= 3) {
+    g = resident;
+    return true;
+  }
+  return fill_slots(g, false, limit, g);
+}
+
+// What a tile costs its converters and the memory: octet rows to convert, and raw floats to load in the same unit.
+int64_t cost(const Geometry& g) {
+  return int64_t{g.stages()} * (g.items() + int64_t{g.stage_channels} * g.pitch / 8 + 64);
+}
+
+// The best stage of this kind: all taps at once, so that each position is converted once, unless the dilation spreads
+// them so far that the gaps cost more; and as many channels as keep three stages in flight.
+bool best_stage(const Conv1dProblem& p, bool flat, int64_t limit, Geometry& best) {
+  const int64_t padded = round_up(p.group_in(), flat ? 1 : 16);
+  bool found = false;
+  for (int64_t tap_stages = 1; tap_stages <= p.kernel_size; ++tap_stages) {
+    Geometry g;
+    g.layout = layout_for(p.group_out());
+    g.flat = flat;
+    g.stage_taps = to_int(ceil_div(p.kernel_size, tap_stages));
+    if (ceil_div(p.kernel_size, g.stage_taps) != tap_stages) continue;
+    for (int64_t channels = flat ? 1 : 16; channels <= std::min<int64_t>(padded, 64); channels += flat ? 1 : 16) {
+      if (padded % channels != 0) continue;
+      if (flat && channels * g.stage_taps > kMaxFlatReduction && channels > 1) break;
+      g.stage_channels = to_int(channels);
+      if (!fits(p, limit, g)) continue;
+      const bool deep = g.slots >= 3;
+      const bool best_deep = best.slots >= 3;
+      if (found && (best_deep && !deep)) continue;
+      // Products with nothing are work too: steps that flat octets do not fill.
+      const int64_t own = cost(g) + int64_t{g.total_steps()} * 48;
+      const int64_t other = cost(best) + int64_t{best.total_steps()} * 48;
+      if (!found || (deep && !best_deep) || own < other) {
+        best = g;
+        found = true;
+      }
+    }
+    if (tap_stages > 16 && found) break;
+  }
+  return found;
+}
+
+std::string why_not(const Conv1dProblem& p) {
+  if (p.reduction() < kMinReduction) {
+    return "a reduction of " + std::to_string(p.reduction()) + " products is too short for tensor cores (from " +
+           std::to_string(kMinReduction) + ")";
+  }
+  if (p.group_out() < kMinOutChannels) {
+    return std::to_string(p.group_out()) + " output channels a group are too few for tensor cores (from " +
+           std::to_string(kMinOutChannels) + ")";
+  }
+  if (p.stride > kMaxStride) return "stride above " + std::to_string(kMaxStride);
+  if (p.length > kMaxIndex || p.pad_left > kMaxIndex || p.pad_right > kMaxIndex ||
+      p.dilation > kMaxIndex / std::max<int64_t>(p.kernel_size, 1)) {
+    return "positions past 2^28";
+  }
+  return "";
+}
+
+// The exponent that brings a channel's largest weight into [2^14, 2^15), where float16 pairs keep the most bits.
+bool find_exponent(std::span<const float> channel, int& exponent) {
+  float largest = 0;
+  for (const float w : channel) {
+    if (!std::isfinite(w)) return false;
+    largest = std::max(largest, std::fabs(w));
+  }
+  exponent = largest == 0 ? 0 : 14 - std::ilogb(largest);
+  return std::abs(exponent) <= kMaxExponent;
+}
+
+// One output channel's weights as scaled float16 pairs, in PyTorch's order.
+struct Pairs {
+  std::vector<float> values;
+  std::vector<uint16_t> high;
+  std::vector<uint16_t> low;
+
+  void split(std::span<const float> channel, int exponent) {
+    const auto count = static_cast<int64_t>(channel.size());
+    values.resize(channel.size());
+    high.resize(channel.size());
+    low.resize(channel.size());
+    std::vector<float> back(channel.size());
+    for (size_t i = 0; i < channel.size(); ++i) values[i] = std::ldexp(channel[i], exponent);
+    const TensorType floats{DType::kFloat32, {count}};
+    const TensorType halves{DType::kFloat16, {count}};
+    convert({floats, values.data(), {}}, {halves, high.data(), {}});
+    convert({halves, high.data(), {}}, {floats, back.data(), {}});
+    for (size_t i = 0; i < channel.size(); ++i) values[i] -= back[i];
+    convert({floats, values.data(), {}}, {halves, low.data(), {}});
+  }
+};
+
+}  // namespace
+
+std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geometry& geometry) {
+  const std::string reason = why_not(p);
+  if (!reason.empty()) return reason;
+  const bool mostly_empty =
+      p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
+  for (const bool flat : {mostly_empty, !mostly_empty}) {
+    geometry = {};
+    if (best_stage(p, flat, shared_limit, geometry)) return "";
+  }
+  return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
+}
+
+std::vector<int32_t> step_rows(const Conv1dProblem& p, const Geometry& g) {
+  std::vector<int32_t> rows;
+  for (int step = 0; step < g.steps; ++step) {
+    if (g.flat) {
+      rows.push_back(2 * step * g.octet_rows);
+      continue;
+    }
+    const int blocks = g.stage_channels / 16;
+    const int64_t shift = step / blocks * p.dilation;
+    rows.push_back(
+        to_int(shift % p.stride * g.phase_rows + int64_t{2} * (step % blocks) * g.octet_rows + shift / p.stride));
+  }
+  return rows;
+}
+
+std::vector<int32_t> flat_elements(const Geometry& g) {
+  std::vector<int32_t> elements;
+  for (int i = 0; g.flat && i < g.octets * 8; ++i) {
+    const bool exists = i < g.stage_channels * g.stage_taps;
+    elements.push_back(exists ? i / g.stage_taps << 16 | i % g.stage_taps : -1);
+  }
+  return elements;
+}
+
+PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<const float> weights) {
+  const BlockShape shape = g.shape();
+  const int64_t blocks = ceil_div(p.group_out(), shape.channels);
+  const int64_t step_halves = g.step_bytes() / 2;
+  PackedWeights packed;
+  packed.halves.assign(static_cast<size_t>(p.groups * blocks * g.total_steps() * step_halves), 0);
+  packed.unscale.assign(static_cast<size_t>(p.groups * blocks * shape.channels), 0.0F);
+  Pairs pairs;
+  for (int64_t o = 0; o < p.out_channels; ++o) {
+    const auto channel = weights.subspan(static_cast<size_t>(o * p.reduction()), static_cast<size_t>(p.reduction()));
+    const int64_t block = o / p.group_out() * blocks + o % p.group_out() / shape.channels;
+    const int within = to_int(o % p.group_out() % shape.channels);
+    int exponent = 0;
+    if (!find_exponent(channel, exponent)) packed.exact_only = true;
+    packed.unscale[static_cast<size_t>(block * shape.channels + within)] = std::ldexp(1.0F, -exponent);
+    if (packed.exact_only) continue;
+    pairs.split(channel, exponent);
+    for (int64_t index = 0; index < p.reduction(); ++index) {
+      const int64_t c = index / p.kernel_size;
+      const int64_t tap = index % p.kernel_size;
+      const int64_t stage = c / g.stage_channels * g.tap_stages + tap / g.stage_taps;
+      const int64_t local_c = c % g.stage_channels;
+      const int64_t local_tap = tap % g.stage_taps;
+      // Its place in the stage's reduction: step and value of the step.
+      const int64_t flat = local_c * g.stage_taps + local_tap;
+      const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels / 16) + local_c / 16;
+      const int64_t k = g.flat ? flat % 16 : local_c % 16;
+      for (int part = 0; part < 2; ++part) {
+        const WeightRow at = weight_row(g.layout, within, part);
+        const int64_t target = (block * g.total_steps() + stage * g.steps + step) * step_halves +
+                               ((at.part * 2 + k / 8) * int64_t{shape.rows} + at.row) * 8 + k % 8;
+        packed.halves[static_cast<size_t>(target)] = (part == 0 ? pairs.high : pairs.low)[static_cast<size_t>(index)];
+      }
+    }
+  }
+  return packed;
+}
+
+}  // namespace strand::layers::wgmma

@@ -1,0 +1,138 @@
+// cuda.wgmma's plan without a GPU: its geometry, packing and tables, walked as the kernel walks them but in double.
+// The kernel itself is held against the reference in conv1d_test.
+#include "layers/conv1d/conv1d_wgmma.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "engine/checked.h"
+#include "engine/tensor.h"
+#include "tests/conv1d_walk.h"
+
+namespace strand::layers::wgmma {
+namespace {
+
+using testing::half_value;
+using testing::walk_problem;
+using testing::WalkCase;
+
+constexpr int64_t kShared = 232448;
+
+// Value i of an octet's row, in the stage that starts at (channel, tap); NaN where the kernel writes nothing.
+double octet_value(const WalkCase& c, const Geometry& g, int64_t group, int64_t channel, int64_t tap, int64_t t0,
+                   int64_t slot_row, int64_t i, const std::vector<int32_t>& elements) {
+  const Conv1dProblem& p = c.p;
+  int64_t position = 0;
+  if (g.flat) {
+    const int32_t element = elements[static_cast<size_t>(slot_row / g.octet_rows * 8 + i)];
+    if (element < 0) return 0;
+    channel += element >> 16;
+    position = slot_row % g.octet_rows * p.stride + (element & 0xFFFF) * p.dilation;
+  } else {
+    const int64_t phase = slot_row / g.phase_rows;
+    const int64_t octet = slot_row % g.phase_rows / g.octet_rows;
+    channel += octet * 8 + i;
+    position = slot_row % g.phase_rows % g.octet_rows * p.stride + phase;
+    REQUIRE(octet < g.octets);
+    REQUIRE(phase < p.stride);
+  }
+  if (position >= g.positions) return NAN;
+  return channel < p.group_in()
+             ? c.padded(1, group * p.group_in() + channel, position + tap * p.dilation - p.pad_left + t0 * p.stride)
+             : 0;
+}
+
+double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, int64_t o, int64_t t) {
+  const Conv1dProblem& p = c.p;
+  const BlockShape shape = g.shape();
+  const std::vector<int32_t> rows = step_rows(p, g);
+  const std::vector<int32_t> elements = flat_elements(g);
+  const int64_t group = o / p.group_out();
+  const int64_t block = group * ceil_div(p.group_out(), shape.channels) + o % p.group_out() / shape.channels;
+  const auto within = static_cast<int>(o % p.group_out() % shape.channels);
+  const int64_t t0 = t / shape.columns * shape.columns;
+  double sum = 0;
+  for (int64_t step = 0; step < g.total_steps(); ++step) {
+    const int64_t stage = step / g.steps;
+    const int64_t channel = stage / g.tap_stages * g.stage_channels;
+    const int64_t tap = stage % g.tap_stages * g.stage_taps;
+    for (int64_t k = 0; k < 16; ++k) {
+      double weight = 0;
+      for (int part = 0; part < 2; ++part) {
+        const WeightRow at = weight_row(g.layout, within, part);
+        REQUIRE(at.row < shape.rows);
+        const int64_t place = (block * g.total_steps() + step) * g.step_bytes() / 2 +
+                              ((at.part * 2 + k / 8) * shape.rows + at.row) * 8 + k % 8;
+        weight += half_value(packed.halves[static_cast<size_t>(place)]);
+      }
+      const int64_t slot_row = rows[static_cast<size_t>(step % g.steps)] + k / 8 * g.octet_rows + t - t0;
+      REQUIRE(slot_row * 16 < g.part_bytes);
+      sum += weight * octet_value(c, g, group, channel, tap, t0, slot_row, k % 8, elements);
+    }
+  }
+  return sum * static_cast<double>(packed.unscale[static_cast<size_t>(block * shape.channels + within)]);
+}
+
+TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
+  const Conv1dProblem problems[] = {
+      walk_problem(64, 128, 1000, 3, 3, 4, 0),     walk_problem(64, 128, 1300, 2, 1, 512, 0),
+      walk_problem(16, 16, 700, 3, 1, 128, 0),     walk_problem(80, 512, 300, 7, 1, 1, 3),
+      walk_problem(32, 64, 500, 4, 2, 1, 1),       walk_problem(40, 33, 300, 16, 8, 1, 4),
+      walk_problem(96, 96, 300, 128, 1, 1, 64, 2), walk_problem(4, 70, 400, 15, 1, 1, 7),
+      walk_problem(1, 128, 2000, 80, 4, 1, 38),    walk_problem(3, 17, 600, 40, 3, 5, 9),
+      walk_problem(32, 32, 1500, 41, 1, 25, 500),  walk_problem(17, 20, 200, 5, 16, 3, 2),
+      walk_problem(48, 130, 140, 1, 1, 1, 0),      walk_problem(24, 16, 999, 5, 2, 7, 3),
+      walk_problem(32, 100, 2000, 32, 16, 1, 8),   walk_problem(256, 256, 900, 11, 1, 5, 25),
+      walk_problem(64, 32, 4500, 2, 1, 4096, 0),   walk_problem(20, 48, 3000, 256, 2, 3, 100),
+  };
+  for (const Conv1dProblem& p : problems) {
+    CAPTURE(p.in_channels);
+    CAPTURE(p.kernel_size);
+    CAPTURE(p.stride);
+    Geometry g;
+    REQUIRE(choose_geometry(p, kShared, g) == "");
+    CHECK(g.shared_bytes <= kShared);
+    CHECK(g.slots >= 2);
+    CHECK(g.slots <= kMaxSlots);
+    CHECK(g.steps <= kMaxSteps);
+    CHECK(g.octets * 8 <= kMaxElements);
+    CHECK(g.pitch >= g.positions + 3);
+    CHECK(g.raw_bytes + 2 * g.part_bytes <= g.slot_bytes);
+    CHECK(g.stage_channels * g.pitch * 4 <= (g.flat ? g.raw_bytes : g.slot_bytes));
+    CHECK((g.resident ? g.total_steps() : g.chunk_steps) * g.step_bytes() <= g.weight_slot_bytes);
+    if (!g.flat) CHECK(g.items() <= kConverterThreads * kItemsPerThread);
+    const WalkCase c(p);
+    const PackedWeights packed = pack_weights(p, g, c.w);
+    CHECK_FALSE(packed.exact_only);
+    const int64_t length = output_length(p);
+    for (const int64_t t : {int64_t{0}, int64_t{1}, length / 2, length - 1}) {
+      for (const int64_t o : {int64_t{0}, p.out_channels / 2, p.out_channels - 1}) {
+        const double unit = std::sqrt(static_cast<double>(p.reduction()));
+        CHECK(std::fabs(walk(c, g, packed, o, t) - c.truth(1, o, t)) < 1e-6 * unit);
+      }
+    }
+  }
+}
+
+TEST_CASE("what is not for warpgroup products is declined with the reason") {
+  Geometry g;
+  CHECK(choose_geometry(walk_problem(4, 64, 100, 3, 1, 1, 0), kShared, g).find("reduction of 12") != std::string::npos);
+  CHECK(choose_geometry(walk_problem(64, 1, 100, 3, 1, 1, 0), kShared, g).find("1 output channels") !=
+        std::string::npos);
+  CHECK(choose_geometry(walk_problem(64, 64, 100, 3, 17, 1, 0), kShared, g).find("stride") != std::string::npos);
+}
+
+TEST_CASE("weights that float16 pairs can't hold are computed in float32 by cuda.wgmma") {
+  const Conv1dProblem p = walk_problem(64, 16, 100, 3, 1, 1, 0);
+  Geometry g;
+  REQUIRE(choose_geometry(p, kShared, g) == "");
+  for (const float odd : {INFINITY, NAN, 1e30F}) {
+    std::vector<float> weights(static_cast<size_t>(p.out_channels * p.reduction()), 1.0F);
+    weights[5] = odd;
+    CHECK(pack_weights(p, g, weights).exact_only);
+  }
+}
+
+}  // namespace
+}  // namespace strand::layers::wgmma
