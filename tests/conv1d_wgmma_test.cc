@@ -49,8 +49,8 @@ double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, i
   const std::vector<int32_t> rows = step_rows(p, g);
   const std::vector<int32_t> elements = flat_elements(g);
   const int64_t group = o / p.group_out();
-  const int64_t block = group * ceil_div(p.group_out(), shape.channels) + o % p.group_out() / shape.channels;
-  const auto within = static_cast<int>(o % p.group_out() % shape.channels);
+  const auto [block_in_group, within] = channel_place(p, g, o % p.group_out());
+  const int64_t block = group * ceil_div(p.group_out(), shape.channels) + block_in_group;
   const int64_t t0 = t / shape.columns * shape.columns;
   double sum = 0;
   for (int64_t step = 0; step < g.total_steps(); ++step) {
@@ -74,17 +74,24 @@ double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, i
   return sum * static_cast<double>(packed.unscale[static_cast<size_t>(block * shape.channels + within)]);
 }
 
+Conv1dProblem gated(Conv1dProblem p) {
+  p.epilogue.gated = true;
+  return p;
+}
+
 TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
   const Conv1dProblem problems[] = {
-      walk_problem(64, 128, 1000, 3, 3, 4, 0),     walk_problem(64, 128, 1300, 2, 1, 512, 0),
-      walk_problem(16, 16, 700, 3, 1, 128, 0),     walk_problem(80, 512, 300, 7, 1, 1, 3),
-      walk_problem(32, 64, 500, 4, 2, 1, 1),       walk_problem(40, 33, 300, 16, 8, 1, 4),
-      walk_problem(96, 96, 300, 128, 1, 1, 64, 2), walk_problem(4, 70, 400, 15, 1, 1, 7),
-      walk_problem(1, 128, 2000, 80, 4, 1, 38),    walk_problem(3, 17, 600, 40, 3, 5, 9),
-      walk_problem(32, 32, 1500, 41, 1, 25, 500),  walk_problem(17, 20, 200, 5, 16, 3, 2),
-      walk_problem(48, 130, 140, 1, 1, 1, 0),      walk_problem(24, 16, 999, 5, 2, 7, 3),
-      walk_problem(32, 100, 2000, 32, 16, 1, 8),   walk_problem(256, 256, 900, 11, 1, 5, 25),
-      walk_problem(64, 32, 4500, 2, 1, 4096, 0),   walk_problem(20, 48, 3000, 256, 2, 3, 100),
+      gated(walk_problem(64, 128, 500, 2, 1, 4, 0)), gated(walk_problem(20, 20, 300, 3, 1, 1, 1)),
+      gated(walk_problem(32, 340, 300, 3, 1, 1, 1)), walk_problem(64, 128, 1000, 3, 3, 4, 0),
+      walk_problem(64, 128, 1300, 2, 1, 512, 0),     walk_problem(16, 16, 700, 3, 1, 128, 0),
+      walk_problem(80, 512, 300, 7, 1, 1, 3),        walk_problem(32, 64, 500, 4, 2, 1, 1),
+      walk_problem(40, 33, 300, 16, 8, 1, 4),        walk_problem(96, 96, 300, 128, 1, 1, 64, 2),
+      walk_problem(4, 70, 400, 15, 1, 1, 7),         walk_problem(1, 128, 2000, 80, 4, 1, 38),
+      walk_problem(3, 17, 600, 40, 3, 5, 9),         walk_problem(32, 32, 1500, 41, 1, 25, 500),
+      walk_problem(17, 20, 200, 5, 16, 3, 2),        walk_problem(48, 130, 140, 1, 1, 1, 0),
+      walk_problem(24, 16, 999, 5, 2, 7, 3),         walk_problem(32, 100, 2000, 32, 16, 1, 8),
+      walk_problem(256, 256, 900, 11, 1, 5, 25),     walk_problem(64, 32, 4500, 2, 1, 4096, 0),
+      walk_problem(20, 48, 3000, 256, 2, 3, 100),
   };
   for (const Conv1dProblem& p : problems) {
     CAPTURE(p.in_channels);

@@ -10,12 +10,13 @@ namespace {
 // Where float32 arithmetic finishes sooner than tensor cores get going: measured on an H200, see README.md.
 bool is_small(const Conv1dProblem& p, int64_t out_length) {
   constexpr double kFewMultiplyAdds = 64e6;
-  constexpr int64_t kThinOutputs = 16;
-  constexpr int64_t kThinReduction = 64;
   const double multiply_adds = static_cast<double>(p.batch) * static_cast<double>(p.out_channels) *
                                static_cast<double>(out_length) * static_cast<double>(p.reduction());
-  return multiply_adds < kFewMultiplyAdds || (p.group_out() <= kThinOutputs && p.reduction() <= kThinReduction);
+  return multiply_adds < kFewMultiplyAdds;
 }
+
+// Where cuda.tensor, which stops at barriers, is slower than float32 arithmetic.
+bool is_thin(const Conv1dProblem& p) { return p.group_out() <= 16 && p.reduction() <= 64; }
 
 }  // namespace
 
@@ -52,7 +53,10 @@ void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implem
   list.push_back(conv1d_wgmma(problem, args));
   list.push_back(conv1d_tensor(problem, args));
   list.push_back(conv1d_direct(problem, args));
-  if (is_small(problem, args.outputs[0].shape[2])) std::rotate(list.begin(), list.begin() + 2, list.end());
+  if (is_thin(problem)) std::swap(list[1], list[2]);
+  if (is_small(problem, args.outputs[0].shape[2])) {
+    std::ranges::rotate(list, std::ranges::find(list, "cuda.direct", &Implementation::name));
+  }
   list.insert(list.begin(), conv1d_depthwise(problem, args));
   list.push_back(conv1d_im2col(problem, args));
   list.push_back(conv1d_naive(problem, args));

@@ -210,7 +210,8 @@ Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args
   result.tables = result.unscale + bytes(packed.unscale);
   // Everything that the layout depends on, and nothing that changes with batch or length alone.
   std::string key = "wgmma";
-  for (const int part : {static_cast<int>(g.layout), g.flat ? 1 : 0, g.stage_channels, g.stage_taps}) {
+  for (const int part :
+       {static_cast<int>(g.layout), p.epilogue.gated ? 1 : 0, g.flat ? 1 : 0, g.stage_channels, g.stage_taps}) {
     key += "." + std::to_string(part);
   }
   result.buffer = args.weights.pack(key, result.tables + bytes(tables), [&](std::byte* target) {
@@ -284,7 +285,7 @@ namespace strand::layers {
 
 Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& args) {
   constexpr int64_t kSharedMemory = 232448;  // of sm_90
-  Implementation result{"cuda.wgmma", DeviceType::kCuda, conv1d_cuda_declines(problem, args), {}};
+  Implementation result{"cuda.wgmma", DeviceType::kCuda, conv1d_cuda_declines(problem, args, true), {}};
   if (args.device.is_cuda() && cuda::device_info(args.device.index).compute_capability != 90) {
     result.declined = "needs compute capability 9.0";
   }

@@ -99,6 +99,20 @@ constexpr WeightRow weight_row(Layout layout, int channel, int part) {
   return {0, channel / 8 * 16 + channel % 8 + part * 8};
 }
 
+// Which block of its group's output channels one is in, and which of the block's. If gated, the halves of a result are
+// 8 apart, so that one thread has the sums of both.
+struct ChannelPlace {
+  int64_t block;
+  int within;
+};
+constexpr ChannelPlace channel_place(const Conv1dProblem& problem, const Geometry& geometry, int64_t channel) {
+  const int channels = geometry.shape().channels;
+  if (!problem.epilogue.gated) return {channel / channels, static_cast<int>(channel % channels)};
+  const int64_t results = problem.group_out() / 2;
+  const auto local = static_cast<int>(channel % results % (channels / 2));
+  return {channel % results / (channels / 2), local / 8 * 16 + local % 8 + (channel < results ? 0 : 8)};
+}
+
 // [block of output channels][step][high, low][octet][row][8 halves], after scaling each output channel by a power of
 // two; then what undoes the scaling, a float an output channel (padded to whole blocks a group).
 struct PackedWeights {

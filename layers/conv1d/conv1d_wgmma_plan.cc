@@ -19,8 +19,9 @@ constexpr int kMaxExponent = 60;  // of a weight that is scaled
 constexpr int kWarps = 8;
 constexpr int64_t kMaxResidentBlocks = 33;
 
-Layout layout_for(int64_t out_channels) {
-  if (out_channels <= 32) return Layout::kStack;
+Layout layout_for(const Conv1dProblem& p) {
+  const int64_t out_channels = p.group_out();
+  if (out_channels <= 32 && !p.epilogue.gated) return Layout::kStack;
   return round_up(out_channels, 128) > round_up(out_channels, 64) ? Layout::kWide : Layout::kSplit;
 }
 
@@ -107,7 +108,7 @@ bool best_stage(const Conv1dProblem& p, bool flat, int64_t limit, Geometry& best
   bool found = false;
   for (int64_t tap_stages = 1; tap_stages <= p.kernel_size; ++tap_stages) {
     Geometry g;
-    g.layout = layout_for(p.group_out());
+    g.layout = layout_for(p);
     g.flat = flat;
     g.stage_taps = to_int(ceil_div(p.kernel_size, tap_stages));
     if (ceil_div(p.kernel_size, g.stage_taps) != tap_stages) continue;
@@ -141,6 +142,7 @@ std::string why_not(const Conv1dProblem& p) {
     return std::to_string(p.group_out()) + " output channels a group are too few for tensor cores (from " +
            std::to_string(kMinOutChannels) + ")";
   }
+  if (p.epilogue.gated && p.groups > 1) return "the halves of a gate lie in different groups";
   if (p.stride > kMaxStride) return "stride above " + std::to_string(kMaxStride);
   if (p.length > kMaxIndex || p.pad_left > kMaxIndex || p.pad_right > kMaxIndex ||
       p.dilation > kMaxIndex / std::max<int64_t>(p.kernel_size, 1)) {
@@ -230,8 +232,8 @@ PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<
   Pairs pairs;
   for (int64_t o = 0; o < p.out_channels; ++o) {
     const auto channel = weights.subspan(static_cast<size_t>(o * p.reduction()), static_cast<size_t>(p.reduction()));
-    const int64_t block = o / p.group_out() * blocks + o % p.group_out() / shape.channels;
-    const int within = to_int(o % p.group_out() % shape.channels);
+    const auto [block_in_group, within] = channel_place(p, g, o % p.group_out());
+    const int64_t block = o / p.group_out() * blocks + block_in_group;
     int exponent = 0;
     if (!find_exponent(channel, exponent)) packed.exact_only = true;
     packed.unscale[static_cast<size_t>(block * shape.channels + within)] = std::ldexp(1.0F, -exponent);

@@ -20,29 +20,41 @@ struct Part {
   }
 };
 
-// In float32, by FMA in the order of the formula: for values that can't be scaled.
+// y[.., o, t] before its epilogue, by FMA in the order of the formula.
+inline __device__ float exact_sum(const Arguments& a, int batch, int group, int64_t o, int64_t t) {
+  float sum = 0;
+  for (int64_t c = 0; c < a.group_in; ++c) {
+    const float* x = a.x + (int64_t{batch} * a.p.in_channels + group * a.group_in + c) * a.p.length;
+    for (int64_t k = 0; k < a.p.kernel_size; ++k) {
+      const int64_t from = source_index(t * a.p.stride + k * a.p.dilation - a.p.pad_left, a.p.length, a.p.padding_mode);
+      sum = fmaf(a.weight[(o * a.group_in + c) * a.p.kernel_size + k], from < 0 ? 0.0F : x[from], sum);
+    }
+  }
+  return sum;
+}
+
+// A warpgroup's part of a tile in float32: for values that can't be scaled.
 template <Layout BlockLayout, bool Plain>
 __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
   using MyPart = Part<BlockLayout>;
   const MyPart part(tile);
-  for (int i = threadIdx.x % 128; i < MyPart::kChannels * 128; i += 128) {
-    const int64_t row = static_cast<int64_t>(tile.block - tile.group * static_cast<int>(a.group_blocks_by.value)) *
-                            MyPart::kShape.channels +
-                        part.channel + i / 128;
+  const int shrink = !Plain && a.store.gated ? 2 : 1;  // sums a result
+  const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
+  const int first = (block_in_group * MyPart::kShape.channels + part.channel) / shrink;
+  for (int i = threadIdx.x % 128; i < MyPart::kChannels / shrink * 128; i += 128) {
+    const int64_t row = first + i / 128;
     const int64_t t = part.position + i % 128;
-    if (row >= a.group_out || t >= a.out_length) continue;
+    if (row >= a.group_out / shrink || t >= a.out_length) continue;
     const int64_t o = tile.group * int64_t{a.group_out} + row;
-    float sum = 0;
-    for (int64_t c = 0; c < a.group_in; ++c) {
-      const float* x = a.x + (int64_t{tile.batch} * a.p.in_channels + tile.group * a.group_in + c) * a.p.length;
-      for (int64_t k = 0; k < a.p.kernel_size; ++k) {
-        const int64_t from =
-            source_index(t * a.p.stride + k * a.p.dilation - a.p.pad_left, a.p.length, a.p.padding_mode);
-        sum = fmaf(a.weight[(o * a.group_in + c) * a.p.kernel_size + k], from < 0 ? 0.0F : x[from], sum);
-      }
+    const float sum = exact_sum(a, tile.batch, tile.group, o, t);
+    float& y = a.y[(tile.batch * a.store.channels + o) * a.out_length + t];
+    if (Plain) {
+      y = sum + a.store.at(o).bias;
+    } else if (a.store.gated) {
+      y = a.store.at(tile.batch, o)(sum, exact_sum(a, tile.batch, tile.group, o + a.group_out / 2, t), t);
+    } else {
+      y = a.store.at(tile.batch, o)(sum, t);
     }
-    a.y[(int64_t{tile.batch} * a.p.out_channels + o) * a.out_length + t] =
-        Plain ? sum + a.store.at(o).bias : a.store.at(tile.batch, o)(sum, t);
   }
 }
 
@@ -84,12 +96,13 @@ __device__ __forceinline__ void store_tile(const Arguments& a, const Shared& s, 
   const MyPart part(tile);
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
+  const bool gated = !Plain && !kStack && a.store.gated;  // rows 8 to 15 gate rows 0 to 7
+  const int results = gated ? a.group_out / 2 : a.group_out;
   const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
-  const int first_channel = block_in_group * MyPart::kShape.channels + part.channel + warp % 4 * (kStack ? 8 : 16);
-  const int group_out = a.group_out;
-  const int64_t group_channel = int64_t{tile.group} * group_out;
-  const float* unscales =
-      a.unscale + int64_t{tile.block} * MyPart::kShape.channels + part.channel + warp % 4 * (kStack ? 8 : 16);
+  const int first_row = part.channel + warp % 4 * (kStack ? 8 : 16);  // of the block
+  const int first_sum = block_in_group * MyPart::kShape.channels + first_row;
+  const int64_t group_channel = int64_t{tile.group} * results;
+  const float* unscales = a.unscale + int64_t{tile.block} * MyPart::kShape.channels + first_row;
   if constexpr (kStack) {
 #pragma unroll
     for (int i = 0; i < 64; i += 4) {
@@ -99,14 +112,13 @@ __device__ __forceinline__ void store_tile(const Arguments& a, const Shared& s, 
   }
 #pragma unroll
   for (int half = 0; half < (kStack ? 1 : 2); ++half) {
-    const int row = half * 8 + lane / 4;  // this lane's, of the warp's
-    const int rows = min(8, group_out - first_channel - half * 8);
-    if (rows <= 0) break;
+    const int first = gated ? first_sum / 2 : first_sum + half * 8;
+    const int rows = min(8, results - first);
+    if (rows <= 0 || (gated && half == 1)) break;
     const bool exists = lane / 4 < rows;
-    const float unscale = unscales[row];
-    const int64_t channel = group_channel + min(first_channel + row, group_out - 1);
-    const Conv1dStore::Channel finish = a.store.at(tile.batch, channel);
-    float* y = a.y + (int64_t{tile.batch} * a.p.out_channels + group_channel + first_channel + half * 8) * a.out_length;
+    const float unscale = unscales[half * 8 + lane / 4];
+    const Conv1dStore::Channel finish = a.store.at(tile.batch, group_channel + min(first + lane / 4, results - 1));
+    float* y = a.y + (tile.batch * a.store.channels + group_channel + first) * a.out_length;
 #pragma unroll
     for (int window = 0; window < 2; ++window) {
       const int64_t position = part.position + window * 64;
@@ -121,26 +133,34 @@ __device__ __forceinline__ void store_tile(const Arguments& a, const Shared& s, 
         odd[i] = sum[(window * 8 + i) * 4 + half * 2 + 1] * unscale;
       }
       const int64_t mine = position + lane % 4 * 2;
+      const int64_t end = exists ? a.out_length : 0;
       if constexpr (Plain) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
           even[i] += finish.bias;
           odd[i] += finish.bias;
         }
+      } else if (gated) {
+        const float gate_unscale = unscales[8 + lane / 4];
+        float gates[8];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) gates[i] = sum[(window * 8 + i) * 4 + 2] * gate_unscale;
+        finish(even, gates, mine, 8, end);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) gates[i] = sum[(window * 8 + i) * 4 + 3] * gate_unscale;
+        finish(odd, gates, mine + 1, 8, end);
       } else {
-        const int64_t end = exists ? a.out_length : 0;
         finish(even, mine, 8, end);
         finish(odd, mine + 1, 8, end);
       }
-      float* staging = s.staging(warp);
       const int lead = static_cast<int>(reinterpret_cast<uintptr_t>(y + lane / 4 * a.out_length + position) / 4 & 3);
-      float* to = staging + lane / 4 * kStagingPitch + lead + lane % 4 * 2;
+      float* to = s.staging(warp) + lane / 4 * kStagingPitch + lead + lane % 4 * 2;
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         to[i * 8] = even[i];
         to[i * 8 + 1] = odd[i];
       }
-      store_rows(y + position, a.out_length, rows, count, staging);
+      store_rows(y + position, a.out_length, rows, count, s.staging(warp));
     }
   }
 }
