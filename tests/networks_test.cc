@@ -77,6 +77,9 @@ Tensor weight_of(const std::string& name, const Shape& shape, double gain) {
   for (int i = 0; i < shape.rank(); ++i) axes += shape[i] > 1 ? 1 : 0;
   if (ends_with_one_of(name, {"bias", "beta", "running_mean"})) {
     scale = 0.125;
+  } else if (name.ends_with("filter")) {
+    offset = static_cast<double>(1 / static_cast<float>(shape.elements()));
+    scale = offset / 4;
   } else if (axes < 2 || ends_with_one_of(name, {"alpha", "running_var"})) {
     const double size = ends_with_one_of(name, {"weight_g", "original0"}) ? gain : 1;
     offset = size;

@@ -28,10 +28,14 @@ def uniform(name, count):
 
 
 def values(name, shape, gain):
-    """A weight: matrices keep a signal's size (or change it by gain, a power of 2), norms and slopes are about 1, biases about 0."""
+    """A weight: matrices and filters keep a signal's size (matrices change it by gain, a power of 2), norms and slopes are about 1,
+    biases about 0."""
     count = math.prod(shape)
     if name.endswith(("bias", "beta", "running_mean")):
         offset, scale = 0.0, 0.125
+    elif name.endswith("filter"):
+        offset = float(np.float32(1 / count))
+        scale = offset / 4
     elif len([n for n in shape if n > 1]) < 2 or name.endswith(("alpha", "running_var")):
         offset, scale = 1.0, 0.25
     else:
