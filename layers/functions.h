@@ -239,6 +239,27 @@ struct Sqrt {
   }
 };
 
+struct Sin {
+  static constexpr double kFactor = 4;
+  template <class V>
+  STRAND_HD V operator()(const V& x) const {
+    using std::sin;
+    return sin(x);
+  }
+  // Where a sine crosses zero, what is left of x after its turns are taken off has their errors.
+  static double scale(double x, double /*y*/) { return std::fmin(std::fabs(x), 1); }
+};
+
+struct Cos {
+  static constexpr double kFactor = 4;
+  template <class V>
+  STRAND_HD V operator()(const V& x) const {
+    using std::cos;
+    return cos(x);
+  }
+  static double scale(double /*x*/, double /*y*/) { return 1; }
+};
+
 // Snake with its channel's numbers: x + sin^2(factor * x) * share. Not an Activation: no numbers serve all channels.
 struct Snake {
   double factor = 1;
@@ -252,7 +273,7 @@ struct Snake {
 };
 
 using Activation = std::variant<Relu, LeakyRelu, Clamp, Abs, Square, Softsign, Hardsigmoid, Hardswish, Sigmoid,
-                                LogSigmoid, Silu, Mish, Tanh, Gelu, GeluTanh, Elu, Softplus, Exp, Log, Sqrt>;
+                                LogSigmoid, Silu, Mish, Tanh, Gelu, GeluTanh, Elu, Softplus, Exp, Log, Sqrt, Sin, Cos>;
 
 // The scale of a function's float32 error at x, where it is y.
 template <class Function>

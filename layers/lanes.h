@@ -72,6 +72,7 @@ Lanes log1p(const Lanes& x);  // 4
 Lanes tanh(const Lanes& x);   // 5
 Lanes erf(const Lanes& x);    // 7
 Lanes sin(const Lanes& x);    // 3
+Lanes cos(const Lanes& x);    // 3
 Lanes sqrt(const Lanes& x);   // rounded correctly
 
 }  // namespace strand::layers

@@ -65,6 +65,12 @@ Lanes sin(const Lanes& x) {
   return y;
 }
 
+Lanes cos(const Lanes& x) {
+  Lanes y;
+  array(y) = array(x).cos();
+  return y;
+}
+
 Lanes sqrt(const Lanes& x) {
   // Eigen's own for floats is an approximation.
   Lanes y;

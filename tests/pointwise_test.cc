@@ -13,7 +13,7 @@ std::vector<std::unique_ptr<layers::Layer>> all_activations() {
   std::vector<std::unique_ptr<layers::Layer>> list;
   for (const char* name : {"ReLU",     "ReLU6", "LeakyReLU", "ELU",  "SELU",     "CELU",     "Sigmoid",   "LogSigmoid",
                            "Tanh",     "GELU",  "SiLU",      "Mish", "Softplus", "Softsign", "Hardswish", "Hardsigmoid",
-                           "Hardtanh", "Abs",   "Sqrt",      "Log",  "Square",   "Exp"}) {
+                           "Hardtanh", "Abs",   "Sqrt",      "Log",  "Square",   "Exp",      "Sin",       "Cos"}) {
     list.push_back(make_layer(name));
   }
   list.push_back(make_layer("LeakyReLU", {{"negative_slope", 0.3}}));
@@ -88,7 +88,9 @@ TEST_CASE("activations take NaN and Inf as float32 does") {
                                  {"Square", {kNan, kInf, kInf, 0, 4}},
                                  {"Sqrt", {kNan, kInf, kNan, 0, kNan}},
                                  {"Exp", {kNan, kInf, 0, 1, 0.13533528F}},
-                                 {"Log", {kNan, kInf, kNan, -kInf, kNan}}};
+                                 {"Log", {kNan, kInf, kNan, -kInf, kNan}},
+                                 {"Sin", {kNan, kNan, kNan, 0, -0.90929743F}},
+                                 {"Cos", {kNan, kNan, kNan, 1, -0.41614684F}}};
   for (const Row& row : rows) {
     CAPTURE(row.type);
     std::vector<Tensor> inputs;

@@ -118,6 +118,8 @@ std::vector<Entry> table() {
       {"Sqrt", "the square root; NaN below 0", {}, plain<Sqrt>},
       {"Exp", "exp(x)", {}, plain<Exp>},
       {"Log", "the natural logarithm; NaN below 0", {}, plain<Log>},
+      {"Sin", "sin(x), x in radians", {}, plain<Sin>},
+      {"Cos", "cos(x), x in radians", {}, plain<Cos>},
   };
 }
 

@@ -10,7 +10,8 @@ import golden
 
 torch.manual_seed(21)
 
-FUNCTIONS = {"Abs": torch.abs, "Square": torch.square, "Sqrt": torch.sqrt, "Exp": torch.exp, "Log": torch.log}
+FUNCTIONS = {"Abs": torch.abs, "Square": torch.square, "Sqrt": torch.sqrt, "Exp": torch.exp, "Log": torch.log,
+             "Sin": torch.sin, "Cos": torch.cos}
 
 
 def cases():
@@ -38,6 +39,8 @@ def cases():
         yield "Clamp", bounds, wide
     for dim in (0, 1, -1):
         yield "LogSoftmax", {"dim": dim}, 5 * torch.randn(2, 3, 21).double()
+    for type in ("Sin", "Cos"):
+        yield type, {}, wide
 
 
 def run(type, fields, x):
