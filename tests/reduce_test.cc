@@ -15,7 +15,7 @@ std::unique_ptr<layers::Layer> make(const char* type, int64_t dim, bool keepdim 
 }
 
 TEST_CASE("reductions over every axis") {
-  for (const char* type : {"Mean", "Sum", "Max"}) {
+  for (const char* type : {"Mean", "Sum", "Max", "Std"}) {
     for (const Shape& shape : {Shape{2, 3, 5}, Shape{1, 1, 1}, Shape{3, 70, 300}, Shape{2, 3, 4, 1000}, Shape{20000},
                                Shape{600, 17}, Shape{0, 3, 5}}) {
       for (int64_t dim = -1; dim < shape.rank(); ++dim) {
@@ -26,6 +26,9 @@ TEST_CASE("reductions over every axis") {
   }
   check_layer(*make("Sum", 1), Shape{2, 0, 5}, "Sum of nothing");
   check_layer(*make("Mean", 2), Shape{2, 3, 0}, "Mean of nothing");
+  check_layer(*make("Std", 2), Shape{2, 3, 0}, "Std of nothing");
+  check_layer(*make("Std", 1), Shape{2, 1, 5}, "Std of one element, with none left of the count");
+  check_layer(*make_layer("Std", {{"dim", 1}, {"correction", 0}}), Shape{2, 6, 300}, "Std without correction");
 }
 
 TEST_CASE("reductions take Inf and NaN along") {
@@ -37,8 +40,19 @@ TEST_CASE("reductions take Inf and NaN along") {
   x[121] = -kInf;
   x[124] = kInf;
   for (size_t i = 0; i < 40; ++i) x[240 + 3 * i] = -kInf;
-  for (const char* type : {"Mean", "Sum", "Max"}) {
+  for (const char* type : {"Mean", "Sum", "Max", "Std"}) {
     for (const int64_t dim : {0, 1, 2}) check_layer(*make(type, dim), inputs, {}, std::string(type) + " of Inf");
+  }
+}
+
+TEST_CASE("a deviation beside a large mean") {
+  for (const int64_t dim : {1, 2}) {
+    std::vector<Tensor> inputs;
+    inputs.push_back(random_tensor({2, 90, 70}));
+    for (float& x : inputs[0].as<float>()) x += 5000;
+    check_layer(*make("Std", dim), inputs, {}, "Std beside a large mean");
+    for (float& x : inputs[0].as<float>()) x = 0.1F;
+    check_layer(*make("Std", dim), inputs, {}, "Std of what is all the same");
   }
 }
 
@@ -54,7 +68,7 @@ TEST_CASE("reductions' shapes and times") {
   CHECK_FALSE(time_map_of(*make("Mean", 1), {signal({2, 3, 5})}).is_whole());
   std::vector<Tensor> inputs;
   inputs.push_back(random_tensor({2, 33, 700}));
-  for (const char* type : {"Mean", "Sum", "Max"}) check_pieces(*make(type, 1), inputs, {}, type, 300);
+  for (const char* type : {"Mean", "Sum", "Max", "Std"}) check_pieces(*make(type, 1), inputs, {}, type, 300);
   // Two values that cancel, but take what is added between them along: another order shows.
   for (int64_t i = 0; i < 2 * 33 * 700; ++i) {
     const int64_t channel = i / 700 % 33;

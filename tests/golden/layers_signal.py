@@ -88,6 +88,14 @@ def reduced():
             yield "Max", fields, [x], [x.amax(**fields)], {}
 
 
+def deviations():
+    x = (3 + values(3, 4, 21)).float().double()
+    for dim in (0, 1, 2, -1):
+        for unbiased in (False, True):
+            fields = {"dim": dim, "keepdim": dim == 1}
+            yield "Std", {**fields, "correction": int(unbiased)}, [x], [x.std(unbiased=unbiased, **fields)], {}
+
+
 WINDOWS = {"ones": torch.ones, "hann": torch.hann_window, "hamming": torch.hamming_window,
            "blackman": torch.blackman_window}
 
@@ -153,7 +161,7 @@ def resampled():
 
 def main():
     golden.write("layers_signal.safetensors",
-                 [*transposed_convolutions(), *upsampled(), *rearranged(), *reduced(), *transforms(), *resampled()])
+                 [*transposed_convolutions(), *upsampled(), *rearranged(), *reduced(), *transforms(), *resampled(), *deviations()])
 
 
 if __name__ == "__main__":
