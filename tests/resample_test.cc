@@ -27,6 +27,23 @@ TEST_CASE("low-pass resampling") {
   }
 }
 
+TEST_CASE("low-pass resampling with a sinc, and with zeros at the ends") {
+  for (const char* type : {"LowPassUpsample", "LowPassDownsample"}) {
+    for (const char* filter : {"weight", "sinc"}) {
+      for (const int64_t ratio : {2, 3}) {
+        const auto layer =
+            make_layer(type, {{"ratio", ratio}, {"kernel_size", 24}, {"filter", filter}, {"padding_mode", "zeros"}});
+        CHECK(layer->parameters().empty() == (filter == std::string("sinc")));
+        CHECK(time_map_of(*layer, {signal({2, 3, 90})}).ends == Ends::kZeros);
+        for (const int64_t length : {1, 2, 13, 700}) check_layer(*layer, Shape{2, 3, length}, type);
+        std::vector<Tensor> inputs;
+        inputs.push_back(random_tensor({2, 2, 90}));
+        check_pieces(*layer, inputs, random_parameters(*layer), type);
+      }
+    }
+  }
+}
+
 TEST_CASE("low-pass resampling's shapes, parameters and errors") {
   const auto up = make_layer("LowPassUpsample");
   const auto down = make_layer("LowPassDownsample");
@@ -41,6 +58,12 @@ TEST_CASE("low-pass resampling's shapes, parameters and errors") {
   CHECK(map.ends == Ends::kReplicate);
   CHECK(refusal(ErrorCategory::kSchema, [] { make("LowPassUpsample", 7, 12); }) ==
         "kernel_size 12 is less than twice the ratio 7");
+  CHECK(refusal(ErrorCategory::kSchema, [] {
+          make_layer("LowPassUpsample", {{"filter", "hann"}});
+        }) == "filter is 'hann', expected weight or sinc");
+  CHECK(refusal(ErrorCategory::kSchema, [] {
+          make_layer("LowPassDownsample", {{"padding_mode", "reflect"}});
+        }) == "padding_mode is 'reflect', expected replicate or zeros");
   refusal(ErrorCategory::kShape, [&] { output_shape(*up, {2, 3, 0}); });
 }
 

@@ -1,5 +1,5 @@
 // LowPassUpsample and LowPassDownsample on CUDA: a thread an output, neighbours read neighbouring samples and the taps
-// of a few outputs meet in the L1 cache. Limits: 64-bit sizes; short filters (a dozen taps).
+// of a few outputs meet in the L1 cache. Limits: 64-bit sizes; meant for short filters (a dozen taps).
 
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
@@ -22,7 +22,7 @@ struct ResampleBody {
     int64_t at = taps.at;
     float sum = 0;
     for (int64_t k = taps.first; k < problem.taps; k += taps.step, at += taps.move) {
-      sum = fmaf(filter[k], source[resample_index(problem, at)], sum);
+      sum = fmaf(filter[k], resample_sample(problem, source, at), sum);
     }
     return problem.up ? static_cast<float>(problem.ratio) * sum : sum;
   }
@@ -35,10 +35,11 @@ struct ResampleBody {
 }  // namespace
 
 void resample_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
-  const ResampleProblem problem = static_cast<const Resample&>(layer).problem(args.inputs[0].shape);
-  list.push_back(float32_implementation(args, "cuda.native", [problem, &args] {
+  const auto& resample = static_cast<const Resample&>(layer);
+  const ResampleProblem problem = resample.problem(args.inputs[0].shape);
+  list.push_back(float32_implementation(args, "cuda.native", [&resample, problem, &args] {
     return function_kernel(
-        [problem, filter = args.weights.floats("filter")](const Context& context, const Bindings& bindings) {
+        [problem, filter = resample.packed(args.weights)](const Context& context, const Bindings& bindings) {
           cuda::launch_flat(context, "low-pass resampling", problem.rows * problem.out_length,
                             ResampleBody{problem, reinterpret_cast<const float*>(filter->data()),
                                          bindings.inputs[0].ptr<const float>(), bindings.outputs[0].ptr<float>()});

@@ -1,8 +1,9 @@
 // LowPassUpsample and LowPassDownsample on the CPU: a chunk of outputs that share their taps goes tap by tap, along
-// memory; near the ends with clamped indices, in the same order. A value does not depend on its chunk.
+// memory; near the ends with what goes past them, in the same order. A value does not depend on its chunk.
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "engine/checked.h"
 #include "layers/implementation_list.h"
@@ -30,7 +31,7 @@ void resample_phase(const ResampleProblem& p, const float* filter, const float* 
     const float weight = filter[k];
     if (!inside) {
       for (int64_t i = 0; i < count; ++i) {
-        sum[i] = multiply_add(weight, x[resample_index(p, at + i * pitch)], sum[i]);
+        sum[i] = multiply_add(weight, resample_sample(p, x, at + i * pitch), sum[i]);
       }
     } else if (pitch == 1) {
       for (int64_t i = 0; i < count; ++i) sum[i] = multiply_add(weight, x[at + i], sum[i]);
@@ -44,25 +45,24 @@ void resample_phase(const ResampleProblem& p, const float* filter, const float* 
 
 }  // namespace
 
-std::unique_ptr<Kernel> resample_cpu(const ResampleProblem& whole, const PrepareArgs& args) {
-  return function_kernel(
-      [whole, filter = args.weights.floats("filter")](const Context& context, const Bindings& bindings) {
-        const ResampleProblem p = stretch_of(whole, bindings);
-        const auto* weight = reinterpret_cast<const float*>(filter->data());
-        const int64_t step = p.up ? p.ratio : 1;
-        context.parallel_for(p.rows, kGrain / (p.out_length * 4 + 1) + 1, [&](int64_t begin, int64_t end) {
-          for (int64_t row = begin; row < end; ++row) {
-            const float* x = bindings.inputs[0].ptr<const float>() + row * p.length;
-            float* y = bindings.outputs[0].ptr<float>() + row * p.out_length;
-            for (int64_t chunk = 0; chunk < p.out_length; chunk += kChunk * step) {
-              const int64_t count = std::min(kChunk * step, p.out_length - chunk);
-              for (int64_t phase = 0; phase < std::min(step, count); ++phase) {
-                resample_phase(p, weight, x, y, chunk + phase, step, ceil_div(count - phase, step));
-              }
-            }
+std::unique_ptr<Kernel> resample_cpu(const ResampleProblem& whole, std::shared_ptr<const Buffer> filter) {
+  return function_kernel([whole, filter = std::move(filter)](const Context& context, const Bindings& bindings) {
+    const ResampleProblem p = stretch_of(whole, bindings);
+    const auto* weight = reinterpret_cast<const float*>(filter->data());
+    const int64_t step = p.up ? p.ratio : 1;
+    context.parallel_for(p.rows, kGrain / (p.out_length * 4 + 1) + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const float* x = bindings.inputs[0].ptr<const float>() + row * p.length;
+        float* y = bindings.outputs[0].ptr<float>() + row * p.out_length;
+        for (int64_t chunk = 0; chunk < p.out_length; chunk += kChunk * step) {
+          const int64_t count = std::min(kChunk * step, p.out_length - chunk);
+          for (int64_t phase = 0; phase < std::min(step, count); ++phase) {
+            resample_phase(p, weight, x, y, chunk + phase, step, ceil_div(count - phase, step));
           }
-        });
-      });
+        }
+      }
+    });
+  });
 }
 
 }  // namespace strand::layers

@@ -159,9 +159,23 @@ def resampled():
         yield "LowPassDownsample", fields, [x], [F.conv1d(padded, every, stride=ratio, groups=3)], {"filter": filter}
 
 
+def sinc_resampled():
+    """denoiser's upsample2 and downsample2 with fewer zeros: samples between the others are sums under a windowed sinc."""
+    zeros = 6
+    x = values(2, 3, 22)
+    times = torch.arange(2 * zeros, dtype=torch.float64) + 0.5 - zeros
+    window = torch.hann_window(4 * zeros + 1, periodic=False, dtype=torch.float64)[1::2]
+    kernel = (torch.sinc(times) * window).expand(3, 1, -1)
+    fields = {"ratio": 2, "kernel_size": 4 * zeros, "filter": "sinc", "padding_mode": "zeros"}
+    between = F.conv1d(x, kernel, padding=zeros, groups=3)
+    yield "LowPassUpsample", fields, [x], [torch.stack([x, between[..., 1:]], -1).flatten(-2)], {}
+    between = F.conv1d(x[..., 1::2], kernel, padding=zeros, groups=3)
+    yield "LowPassDownsample", fields, [x], [(x[..., ::2] + between[..., :-1]) / 2], {}
+
+
 def main():
     golden.write("layers_signal.safetensors",
-                 [*transposed_convolutions(), *upsampled(), *rearranged(), *reduced(), *transforms(), *resampled(), *deviations()])
+                 [*transposed_convolutions(), *upsampled(), *rearranged(), *reduced(), *transforms(), *resampled(), *deviations(), *sinc_resampled()])
 
 
 if __name__ == "__main__":
