@@ -106,6 +106,23 @@ TEST_CASE("fields that are unknown, missing or of another kind are refused") {
   }
 }
 
+TEST_CASE("ONNX's and Keras' names lead to layers that there are") {
+  std::vector<std::string> names;
+  const LayerRegistry registry = default_registry();
+  for (const auto& entry : registry.types()) names.push_back(entry.first);
+  for (const auto& [elsewhere, here] : std::vector<std::pair<const char*, const char*>>{{"Clip", "Clamp"},
+                                                                                        {"Cropping1D", "Crop"},
+                                                                                        {"Div", "Divide"},
+                                                                                        {"Gather", "Embedding"},
+                                                                                        {"GlobalMaxPool", "Max"},
+                                                                                        {"Mul", "Multiply"},
+                                                                                        {"ReduceMean", "Mean"},
+                                                                                        {"Sub", "Subtract"},
+                                                                                        {"Swish", "SiLU"}}) {
+    CHECK(nearest_name(elsewhere, names) == here);
+  }
+}
+
 TEST_CASE("an unknown layer type is unsupported, with the nearest one") {
   const auto type = [](const std::string& name) {
     const std::string message = refusal(name, "", Null{}, ErrorCategory::kUnsupported);
