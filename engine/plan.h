@@ -47,6 +47,7 @@ struct Plan {
   std::vector<PlanStep> steps;
   std::vector<PlanPort> inputs;
   std::vector<PlanPort> outputs;
+  std::vector<PlanPort> kept;  // values that keep their own memory until the next run, for Session::value()
   int64_t arena_bytes = 0;
   bool keeps_values = false;  // no two values share memory
 

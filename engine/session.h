@@ -32,7 +32,7 @@ class Session {
   void run_loaded();                                    // enqueues on the stream; does not synchronise
   void run_timed(std::span<double> step_milliseconds);  // synchronises after each step
 
-  // A value of the last run, for a plan that keeps its values.
+  // A value of the last run, for a plan that keeps it.
   TensorView value(int index) const { return views_[static_cast<size_t>(index)]; }
 
  private:

@@ -260,7 +260,7 @@ void StreamSession::run_step(size_t index, Stretch outputs) {
     TensorView& view = step.inputs[step.timed[i]];
     set_length(view, needed.size());
     view.data = window_data(index, i, needed);
-    window.input = needed.begin;
+    if (i == 0) window.input = needed.begin;
   }
   for (TensorView& view : step.outputs) set_length(view, outputs.size());
   try {

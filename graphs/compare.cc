@@ -263,10 +263,11 @@ DeviceErrors compare_device(const Network& network, const TensorMap& inputs, con
   std::vector<Tensor> outputs = session.run_to_host(views_of(tensors));
   for (size_t i = 0; i < outputs.size(); ++i) result.values.emplace(plan.outputs[i].name, std::move(outputs[i]));
   const Context host(Device{}, options.threads);
+  const Graph graph = network.compiled_graph(compile);
   for (const PlanStep& step : plan.steps) {
     if (options.progress) options.progress(step.name);
-    const auto node = std::ranges::find(network.graph().nodes, step.name, &Node::path);
-    if (node == network.graph().nodes.end()) continue;
+    const auto node = std::ranges::find(graph.nodes, step.name, &Node::path);
+    if (node == graph.nodes.end()) continue;
     result.layers.push_back(compare_step(network, *node, session, step, host));
   }
   result.outputs = compare_outputs(result.values, truth.outputs, truth);

@@ -17,6 +17,16 @@ namespace strand::graphs {
 
 constexpr int kAbsent = -1;  // stands for the value of an optional input that is not connected
 
+constexpr int kBefore = -2;  // stands for the output of the layer before, in a fused node
+
+// One of the layers that a fused node was made of.
+struct FusedLayer {
+  std::string path;
+  std::string type;
+  std::shared_ptr<const layers::Layer> layer;
+  std::vector<int> inputs;  // of the fused node, by index, or kBefore
+};
+
 struct Node {
   std::string path;          // "net.3.conv1"
   std::string weights_path;  // where its parameters lie in the state_dict
@@ -26,6 +36,7 @@ struct Node {
   std::vector<std::string> implementations;  // asked for by name in the description
   std::vector<int> inputs;                   // values, or kAbsent
   std::vector<int> outputs;                  // values
+  std::vector<FusedLayer> fused;             // in the order of their work; none: the node is one layer as described
 };
 
 struct GraphInput {

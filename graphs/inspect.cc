@@ -44,7 +44,7 @@ std::string LayerSummary::implementation() const {
 }
 
 NetworkSummary summarise(const Network& network, const CompileOptions& options) {
-  const Graph& graph = network.graph();
+  const Graph graph = network.compiled_graph(options);
   const DType dtype = options.precision == Precision::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   const std::vector<TensorType> types = infer_types(graph, options.dimensions, dtype);
   NetworkSummary summary;
@@ -60,7 +60,8 @@ NetworkSummary summarise(const Network& network, const CompileOptions& options) 
   const std::vector<std::vector<Candidate>> candidates = network.candidates(options);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
-    LayerSummary layer{node.path, node.type, types_of(node.outputs, types), 0, 0, {}};
+    LayerSummary layer{node.path, node.type, {}, types_of(node.outputs, types), 0, 0, {}};
+    for (const FusedLayer& part : node.fused) layer.fused.push_back(part.path);
     for (const layers::Parameter& parameter : node.layer->parameters()) {
       layer.parameters = checked_add(layer.parameters, parameter.shape.elements());
     }

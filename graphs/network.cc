@@ -5,6 +5,7 @@
 #include "engine/checked.h"
 #include "engine/cuda_runtime.h"
 #include "graphs/description.h"
+#include "graphs/fuse.h"
 #include "graphs/io/file.h"
 #include "graphs/io/safetensors.h"
 #include "graphs/memory_planner.h"
@@ -33,12 +34,6 @@ NetworkWeights read_weights(const Graph& graph, const Description& description, 
   } catch (const Error& error) {
     throw error.at(description.file + ":" + std::to_string(described.line));
   }
-}
-
-layers::Weights weights_of(const Node& node, const TensorMap& tensors, Device device, WeightStore& store) {
-  layers::Weights weights(node.path, device, store);
-  for (const auto& [name, tensor] : tensors) weights.set(name, tensor);
-  return weights;
 }
 
 std::string list_names(const std::vector<layers::Implementation>& list, DeviceType device) {
@@ -148,6 +143,7 @@ class Compiler {
     check_asked();
     for (const GraphInput& input : graph_.inputs) plan_->inputs.push_back({input.description.name, input.value});
     for (const GraphOutput& output : graph_.outputs) plan_->outputs.push_back({output.name, output.value});
+    for (const std::string& name : options_.keep) plan_->kept.push_back({name, kept_value(graph_, name)});
     place();
     return std::move(plan_);
   }
@@ -170,6 +166,19 @@ class Compiler {
     return result;
   }
 
+  // The graph with layers fused that are computed no worse for it, and by no other name than was asked for.
+  Graph fused() {
+    std::vector<int> keep;
+    for (const std::string& name : options_.keep) keep.push_back(kept_value(graph_, name));
+    return fuse_epilogue(graph_, types_, keep, [&](const Node& producer, const Node& consumer, const Node& both) {
+      bool asked = false;
+      with_list(consumer, [&](const layers::PrepareArgs&, const std::vector<layers::Implementation>& list) {
+        asked = !asked_name(consumer, list, options_).empty();
+      });
+      return !asked && chosen_name(both) == chosen_name(producer);
+    });
+  }
+
   std::vector<std::string> tuning_keys() const {
     std::vector<std::string> keys;
     for (const Node& node : graph_.nodes) keys.push_back(tuning_key(node, types_of(node.inputs, types_), options_));
@@ -177,12 +186,31 @@ class Compiler {
   }
 
  private:
+  static int kept_value(const Graph& graph, const std::string& name) {
+    const auto node = std::ranges::find(graph.nodes, name, &Node::path);
+    if (node != graph.nodes.end()) return node->outputs[0];
+    throw Error(ErrorCategory::kSchema, graph.file + ": no layer '" + name + "' to keep");
+  }
+
+  // The implementation that a node gets; empty where none takes it.
+  std::string chosen_name(const Node& node) {
+    std::string name;
+    with_list(node, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
+      try {
+        name = list[choose(node, args.inputs, list, options_).index].name;
+      } catch (const Error& error) {
+        if (error.category() != ErrorCategory::kUnsupported) throw;
+      }
+    });
+    return name;
+  }
+
   template <class Use>
   void with_list(const Node& node, Use&& use) {
     try {
       const std::vector<TensorType> inputs = types_of(node.inputs, types_);
       const std::vector<TensorType> outputs = types_of(node.outputs, types_);
-      const layers::Weights weights = weights_of(node, weights_.find(node.path)->second, options_.device, store_);
+      const layers::Weights weights = weights_of(node, weights_, options_.device, store_);
       const layers::PrepareArgs args{inputs, outputs, options_.device, options_.workspace_limit, weights};
       const std::vector<layers::Implementation> list = node.layer->implementations(args);
       asked_exists_ |= std::ranges::count(list, options_.implementation, &layers::Implementation::name) > 0;
@@ -252,6 +280,7 @@ class Compiler {
     };
     for (const PlanPort& input : plan_->inputs) live(input.value, 0);
     for (const PlanPort& output : plan_->outputs) live(output.value, std::max(steps - 1, 0));
+    for (const PlanPort& kept : plan_->kept) live(kept.value, std::max(steps - 1, 0));
     for (int i = 0; i < steps; ++i) {
       const PlanStep& step = plan_->steps[static_cast<size_t>(i)];
       for (const int value : step.inputs) live(value, i);
@@ -307,16 +336,26 @@ Network Network::from_memory(std::string_view yaml, const TensorMap& weights, co
 
 const TensorMap& Network::weights(const Node& node) const { return weights_.find(node.path)->second; }
 
+Graph Network::compiled_graph(const CompileOptions& options) const {
+  if (!options.fuse || options.precision == Precision::kFloat64) return graph_;
+  CompileOptions unmeasured = options;  // so that what is fused does not hang on what was tuned
+  unmeasured.tuning = nullptr;
+  return Compiler(graph_, weights_, *store_, unmeasured).fused();
+}
+
 std::shared_ptr<const Plan> Network::compile(const CompileOptions& options) const {
-  return Compiler(graph_, weights_, *store_, options).compile();
+  const Graph graph = compiled_graph(options);
+  return Compiler(graph, weights_, *store_, options).compile();
 }
 
 std::vector<std::vector<Candidate>> Network::candidates(const CompileOptions& options) const {
-  return Compiler(graph_, weights_, *store_, options).candidates();
+  const Graph graph = compiled_graph(options);
+  return Compiler(graph, weights_, *store_, options).candidates();
 }
 
 std::vector<std::string> Network::tuning_keys(const CompileOptions& options) const {
-  return Compiler(graph_, weights_, *store_, options).tuning_keys();
+  const Graph graph = compiled_graph(options);
+  return Compiler(graph, weights_, *store_, options).tuning_keys();
 }
 
 }  // namespace strand::graphs

@@ -33,6 +33,9 @@ struct CompileOptions {
   Dimensions dimensions = {};       // defaults fill in what is left out
   std::string implementation = {};  // by name, for every layer that has one of that name; empty: each layer's first
   bool keep_values = false;         // every value keeps its own memory until the next run, for comparison
+  // Layers, by path, whose (first) output exists as Plan::kept, whatever is fused.
+  std::vector<std::string> keep = {};
+  bool fuse = true;  // layers into the convolutions before them (fuse.h); never in float64, the reference
   int64_t workspace_limit = int64_t{256} << 20;  // bytes a layer
   // Where nothing is asked for by name: measured choices, before each layer's first (read_tuning(), tuning.h).
   std::shared_ptr<const Tuning> tuning = {};
@@ -58,14 +61,21 @@ class Network {
   // The parameters of one node, float32 on the host, by their names in the layer.
   const TensorMap& weights(const Node& node) const;
 
+  // The same, as its kernels are prepared from it; packed copies go to `store`.
+  layers::Weights weights(const Node& node, Device device, WeightStore& store) const {
+    return weights_of(node, weights_, device, store);
+  }
+
   // What a user should know of the weights: values that are not finite.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
   // Error with the layer's line where shapes do not fit, no implementation does, or memory does not suffice.
   std::shared_ptr<const Plan> compile(const CompileOptions& options = {}) const;
-  // What compile() would choose from, for each node that is not a view.
+  // What compile() makes kernels of: the graph after the passes.
+  Graph compiled_graph(const CompileOptions& options) const;
+  // What compile() would choose from, for each node of it that is not a view.
   std::vector<std::vector<Candidate>> candidates(const CompileOptions& options) const;
-  // What choices are kept by, for each node; empty for those that are not worth measuring.
+  // What choices are kept by, for each node of it; empty for those that are not worth measuring.
   std::vector<std::string> tuning_keys(const CompileOptions& options) const;
 
  private:

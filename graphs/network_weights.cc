@@ -213,6 +213,24 @@ NetworkWeights random_weights(const Graph& graph, uint64_t seed) {
   return weights;
 }
 
+layers::Weights weights_of(const Node& node, const NetworkWeights& weights, Device device, WeightStore& store) {
+  const auto own = [&](const std::string& path) {
+    layers::Weights result(path, device, store);
+    for (const auto& [name, tensor] : weights.find(path)->second) result.set(name, tensor);
+    return result;
+  };
+  layers::Weights result = own(node.fused.empty() ? node.path : node.fused[0].path);
+  if (node.fused.empty()) return result;
+  for (const layers::Parameter& parameter : node.layer->parameters()) {
+    if (parameter.name != "epilogue") continue;
+    for (const FusedLayer& part : node.fused) {
+      const std::vector<float> values = part.layer->epilogue_coefficients(own(part.path), parameter.shape[1]);
+      if (!values.empty()) result.set(parameter.name, Tensor(parameter.shape, std::span<const float>(values)));
+    }
+  }
+  return result;
+}
+
 std::vector<std::string> describe_unusual(const NetworkWeights& weights) {
   std::vector<std::string> lines;
   for (const auto& [path, tensors] : weights) {

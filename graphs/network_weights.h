@@ -24,6 +24,9 @@ NetworkWeights bind_weights(const Graph& graph, const TensorMap& tensors, std::s
 // Error(kLimit) with the layer's line where they would take more than 4 GiB.
 NetworkWeights random_weights(const Graph& graph, uint64_t seed);
 
+// What a node's kernels are prepared from. A fused node's are its first layer's, and what the others bring along.
+layers::Weights weights_of(const Node& node, const NetworkWeights& weights, Device device, WeightStore& store);
+
 // A line for each tensor that has values that are not finite.
 std::vector<std::string> describe_unusual(const NetworkWeights& weights);
 

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "engine/error.h"
-#include "layers/weights.h"
 
 namespace strand::graphs {
 namespace {
@@ -18,17 +17,37 @@ TensorType in_double(TensorType type) {
   return type;
 }
 
+struct ReferenceLayer::Part {
+  ReferenceLayer layer;
+  std::vector<int> inputs;  // as FusedLayer has them
+};
+
+ReferenceLayer::ReferenceLayer(ReferenceLayer&&) noexcept = default;
+ReferenceLayer::~ReferenceLayer() = default;
+
 ReferenceLayer::ReferenceLayer(const Network& network, const Node& node, std::span<const TensorType> inputs) {
   outputs_ = node.layer->infer(inputs);
   if (node.layer->is_view()) return;
+  std::vector<TensorType> before;
+  for (const FusedLayer& fused : node.fused) {
+    std::vector<TensorType> types;
+    for (const int input : fused.inputs)
+      types.push_back(input == kBefore ? before[0] : inputs[static_cast<size_t>(input)]);
+    Node part;
+    part.path = fused.path;
+    part.where = node.where;
+    part.layer = fused.layer;
+    parts_.push_back({ReferenceLayer(network, part, types), fused.inputs});
+    before = fused.layer->infer(types);
+  }
   WeightStore store;
-  layers::Weights weights(node.path, Device{}, store);
-  for (const auto& [name, tensor] : network.weights(node)) weights.set(name, tensor);
+  const layers::Weights weights = network.weights(node, Device{}, store);
   const layers::PrepareArgs args{inputs, outputs_, Device{}, kWorkspaceLimit, weights};
   for (const layers::Implementation& implementation : node.layer->implementations(args)) {
-    if (implementation.name == "cpu.reference" && implementation.declined.empty()) kernel_ = implementation.prepare();
+    const bool is_reference = implementation.name == "cpu.reference" && implementation.declined.empty();
+    if (is_reference && parts_.empty()) kernel_ = implementation.prepare();
   }
-  if (kernel_ == nullptr) {
+  if (kernel_ == nullptr && parts_.empty()) {
     throw Error(ErrorCategory::kUnsupported, node.where + " has no cpu.reference for these shapes");
   }
   layers::ErrorBound bound = node.layer->error_bound(args);
@@ -51,6 +70,17 @@ std::vector<Tensor> ReferenceLayer::run_kernel(const Kernel& kernel, const Conte
 
 std::vector<Tensor> ReferenceLayer::run(const Context& context, std::span<const TensorView> inputs) const {
   if (kernel_ != nullptr) return run_kernel(*kernel_, context, inputs);
+  if (!parts_.empty()) {
+    std::vector<Tensor> before;
+    for (const Part& part : parts_) {
+      std::vector<TensorView> views;
+      for (const int input : part.inputs) {
+        views.push_back(input == kBefore ? before[0].view() : inputs[static_cast<size_t>(input)]);
+      }
+      before = part.layer.run(context, views);
+    }
+    return before;
+  }
   Tensor result(outputs_.front());
   copy_bytes(result.view().data, {}, inputs.front().data, {}, result.type().bytes());
   std::vector<Tensor> results;

@@ -1,6 +1,7 @@
 #pragma once
 // A layer's truth: its cpu.reference in double, and the scale that its rounding errors are measured by. Made for one
-// node and one set of shapes; owns its kernels and weights. One thread.
+// node and one set of shapes; owns its kernels and weights. A fused node's is what its layers give, one after the
+// other, in the scale that its own layer tells. One thread.
 
 #include <memory>
 #include <span>
@@ -26,13 +27,19 @@ class ReferenceLayer {
   std::vector<Tensor> scales(const Context& context, std::span<const TensorView> inputs,
                              std::span<const Tensor> outputs) const;
   double factor() const { return factor_; }
+  ReferenceLayer(ReferenceLayer&&) noexcept;
+  ~ReferenceLayer();
 
  private:
+  // One layer of a fused node.
+  struct Part;
+
   std::vector<Tensor> run_kernel(const Kernel& kernel, const Context& context,
                                  std::span<const TensorView> inputs) const;
 
   std::vector<TensorType> outputs_;
-  std::unique_ptr<Kernel> kernel_;  // null: a view
+  std::vector<Part> parts_;         // of a fused node
+  std::unique_ptr<Kernel> kernel_;  // null: a view, or a fused node
   std::unique_ptr<Kernel> scale_;   // null: |truth|
   double factor_ = 0;
 };

@@ -56,9 +56,10 @@ std::vector<TunedProblem> problems_of(const Network& network, const CompileOptio
                                       std::vector<std::string>& names) {
   const std::vector<std::string> keys = network.tuning_keys(compile);
   const std::vector<std::vector<Candidate>> candidates = network.candidates(compile);
+  const Graph graph = network.compiled_graph(compile);
   std::vector<TunedProblem> problems;
   for (size_t i = 0; i < keys.size(); ++i) {
-    const Node& node = network.graph().nodes[i];
+    const Node& node = graph.nodes[i];
     if (keys[i].empty()) continue;
     auto problem = std::ranges::find(problems, keys[i], &TunedProblem::key);
     if (problem == problems.end()) {

@@ -3,6 +3,8 @@
 //   y = scale * (f(g + r) or f(g) + r)      g: the sum and its bias, or activation(first half) * gate(second half)
 // A plain value that kernels take by value. What varies by channel (the numbers of PReLU and Snake) lies beside it.
 
+#include <optional>
+
 #include "layers/half_function.h"
 
 namespace strand::layers {
@@ -37,6 +39,18 @@ struct Epilogue {
     return !gated && function == Function::kIdentity && residual == Residual::kNone && scale == 1;
   }
 };
+
+// `next` after `first`; nothing where the form above does not hold both, or not without one more rounding.
+std::optional<Epilogue> then(const Epilogue& first, const Epilogue& next);
+
+// A number in double, and how far a float32 run may be from it, in units of eps.
+struct Estimate {
+  double value = 0;
+  double error = 0;
+};
+// y of one element: the definition, and the error that its sums' becomes (first order: times the largest slope of each
+// function, plus what the function itself errs). `b`: the sum of the gate; `parameters`: the channel's.
+Estimate finished(const Epilogue& epilogue, const double (&parameters)[3], Estimate a, Estimate b, double residual);
 
 // Calls use(formula), which is one of functions.h, with these parameters; not for kIdentity. The switch stands around
 // whatever `use` loops over.

@@ -262,6 +262,7 @@ struct Cos {
 
 // Snake with its channel's numbers: x + sin^2(factor * x) * share. Not an Activation: no numbers serve all channels.
 struct Snake {
+  static constexpr double kFactor = 8;
   double factor = 1;
   double share = 1;
   template <class V>
@@ -270,6 +271,8 @@ struct Snake {
     const V sine = sin(constant<V>(factor) * x);
     return fused_multiply_add(constant<V>(share), sine * sine, x);
   }
+  // That of sin's argument counts in full.
+  double scale(double x, double /*y*/) const { return std::fabs(x) + std::fabs(share * factor * x); }
 };
 
 using Activation = std::variant<Relu, LeakyRelu, Clamp, Abs, Square, Softsign, Hardsigmoid, Hardswish, Sigmoid,

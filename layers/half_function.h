@@ -32,4 +32,26 @@ STRAND_HD V half_function(HalfFunction function, const V& x) {
   return x;
 }
 
+// A function's float32 error at x, where it is y, in units of eps.
+inline double half_function_error(HalfFunction function, double x, double y) {
+  const auto error = [&](const auto& f) { return f.kFactor * scale_of(f, x, y); };
+  switch (function) {
+    case HalfFunction::kTanh:
+      return error(Tanh());
+    case HalfFunction::kSigmoid:
+      return error(Sigmoid());
+    case HalfFunction::kSoftsign:
+      return error(Softsign());
+    case HalfFunction::kSiLU:
+      return error(Silu());
+    case HalfFunction::kGELU:
+      return error(Gelu());
+    case HalfFunction::kIdentity:
+    case HalfFunction::kReLU:
+    case HalfFunction::kHardtanh:
+      break;
+  }
+  return 0;
+}
+
 }  // namespace strand::layers

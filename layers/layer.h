@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,8 @@
 #include "layers/weights.h"
 
 namespace strand::layers {
+
+struct Epilogue;  // epilogue.h
 
 struct Port {
   std::string name;
@@ -92,6 +95,15 @@ class Layer {
   virtual std::vector<Implementation> implementations(const PrepareArgs& args) const = 0;
 
   virtual ErrorBound error_bound(const PrepareArgs& /*args*/) const { return {}; }
+
+  // What the layer is as the end of the one whose output comes in at port `input`; its residual is the only other
+  // input. Nothing where an Epilogue can't say it.
+  virtual std::optional<Epilogue> as_epilogue(int input, std::span<const TensorType> inputs) const;
+  // Where that is by_channel(): what its function has of each channel, [2, channels].
+  virtual std::vector<float> epilogue_coefficients(const Weights& weights, int64_t channels) const;
+  // This layer with `next` at its end, whose residual is one more input, the last; by_channel() coefficients are one
+  // more parameter, "epilogue". Null where the layer can't.
+  virtual std::shared_ptr<const Layer> absorb(const Epilogue& next) const;
 };
 
 }  // namespace strand::layers

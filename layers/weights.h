@@ -15,11 +15,16 @@ namespace strand::layers {
 
 class Weights {
  public:
-  // `path` is the layer's, and keys the packed copies. `tensors` are float32 on the host.
+  // `path` is the layer's, and keys the packed copies. Tensors are float32 on the host.
   Weights(std::string path, Device device, WeightStore& store)
       : path_(std::move(path)), device_(device), store_(store) {}
 
-  void set(const std::string& name, const Tensor& tensor) { tensors_[name] = &tensor; }
+  void set(const std::string& name, const Tensor& tensor) {
+    tensors_[name] = std::shared_ptr<const Tensor>(std::shared_ptr<const Tensor>(), &tensor);
+  }
+  void set(const std::string& name, Tensor&& tensor) {
+    tensors_[name] = std::make_shared<const Tensor>(std::move(tensor));
+  }
   bool has(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
   std::span<const float> host(std::string_view name) const;  // Error(kWeights) where there is none
   const Shape& shape(std::string_view name) const;
@@ -35,7 +40,7 @@ class Weights {
   std::string path_;
   Device device_;
   WeightStore& store_;
-  std::map<std::string, const Tensor*, std::less<>> tensors_;
+  std::map<std::string, std::shared_ptr<const Tensor>, std::less<>> tensors_;  // borrowed ones own nothing
 };
 
 }  // namespace strand::layers

@@ -159,6 +159,7 @@ nlohmann::ordered_json to_json(const graphs::LayerSummary& layer) {
   }
   return {{"layer", layer.path},
           {"type", layer.type},
+          {"fused", layer.fused},
           {"outputs", outputs},
           {"parameters", layer.parameters},
           {"multiply_adds", layer.multiply_adds},

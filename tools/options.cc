@@ -54,6 +54,7 @@ void add_network_options(CLI::App& app, NetworkOptions& options) {
                  "Use this implementation (such as cuda.im2col) in every layer that has it");
   app.add_option("--precision", options.precision, "float32, or float64 (the reference, on the CPU)")
       ->capture_default_str();
+  app.add_flag("--no-fuse", options.no_fuse, "Compute each layer apart, none as the end of a convolution");
   app.add_option("--tune-cache", options.tuning,
                  "The choices of `strand tune` (default: strand/tuning.txt in $XDG_CACHE_HOME or ~/.cache), or 'none'");
   app.add_option("--seed", options.seed, "Seed of random inputs and of --weights random")->capture_default_str();
@@ -81,6 +82,7 @@ graphs::CompileOptions compile_options(const NetworkOptions& options) {
   compile.precision = parse_precision(options.precision);
   compile.dimensions = parse_sizes(options.sizes);
   compile.implementation = options.implementation;
+  compile.fuse = !options.no_fuse;
   if (options.tuning != kNoTuning) {
     const bool named = !options.tuning.empty();
     const std::filesystem::path path = named ? std::filesystem::path(options.tuning) : graphs::default_tuning_path();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "layers/axes.h"
+#include "layers/epilogue.h"
 #include "layers/half_function.h"
 #include "layers/host_device.h"
 #include "layers/layer.h"
@@ -44,6 +45,8 @@ class ChannelActivation final : public Layer {
   std::vector<Parameter> parameters() const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::optional<Epilogue> as_epilogue(int input, std::span<const TensorType> inputs) const override;
+  std::vector<float> epilogue_coefficients(const Weights& weights, int64_t channels) const override;
 
  private:
   ChannelOptions options_;
@@ -79,6 +82,7 @@ class Halves final : public Layer {
   TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::optional<Epilogue> as_epilogue(int input, std::span<const TensorType> inputs) const override;
 
  private:
   HalvesOptions options_;

@@ -111,4 +111,23 @@ ErrorBound ChannelActivation::error_bound(const PrepareArgs& args) const {
   });
 }
 
+std::optional<Epilogue> ChannelActivation::as_epilogue(int, std::span<const TensorType> inputs) const {
+  if (inputs[0].shape.rank() < 2) return {};
+  Epilogue epilogue;
+  epilogue.function = is_prelu(options_) ? Epilogue::Function::kPrelu : Epilogue::Function::kSnake;
+  return epilogue;
+}
+
+std::vector<float> ChannelActivation::epilogue_coefficients(const Weights& weights, int64_t channels) const {
+  std::vector<float> factors;
+  std::vector<float> shares;
+  for (int64_t c = 0; c < channels; ++c) {
+    const Coefficients own = coefficients(weights, options_.channels == 1 ? 0 : c);
+    factors.push_back(static_cast<float>(own.factor));
+    shares.push_back(static_cast<float>(own.share));
+  }
+  factors.insert(factors.end(), shares.begin(), shares.end());
+  return factors;
+}
+
 }  // namespace strand::layers

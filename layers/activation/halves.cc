@@ -8,28 +8,6 @@
 namespace strand::layers {
 namespace {
 
-// A function's float32 error at x, in units of eps.
-double error_of(HalfFunction function, double x, double y) {
-  const auto error = [&](const auto& f) { return f.kFactor * scale_of(f, x, y); };
-  switch (function) {
-    case HalfFunction::kTanh:
-      return error(Tanh());
-    case HalfFunction::kSigmoid:
-      return error(Sigmoid());
-    case HalfFunction::kSoftsign:
-      return error(Softsign());
-    case HalfFunction::kSiLU:
-      return error(Silu());
-    case HalfFunction::kGELU:
-      return error(Gelu());
-    case HalfFunction::kIdentity:
-    case HalfFunction::kReLU:
-    case HalfFunction::kHardtanh:
-      break;
-  }
-  return 0;
-}
-
 // The definition in double, or with `magnitudes` the scale of a float's error.
 struct Reference {
   Halves layer;
@@ -54,8 +32,9 @@ struct Reference {
     const double gate = half_function(options.gate, b);
     if (!magnitudes) return activation * gate;
     // Each side's error times the other side, and the product's.
-    return error_of(options.activation, a, activation) * std::fabs(gate) +
-           error_of(options.gate, b, gate) * std::fabs(activation) + 2 * std::fabs(activation * gate) + kUnderflow;
+    return half_function_error(options.activation, a, activation) * std::fabs(gate) +
+           half_function_error(options.gate, b, gate) * std::fabs(activation) + 2 * std::fabs(activation * gate) +
+           kUnderflow;
   }
 };
 
@@ -91,6 +70,16 @@ std::vector<Implementation> Halves::implementations(const PrepareArgs& args) con
   list.push_back(float32_implementation(args, "cpu.native", [this] { return halves_cpu(*this); }));
   list.push_back(reference_implementation(args, [this] { return Reference{*this}; }));
   return list;
+}
+
+std::optional<Epilogue> Halves::as_epilogue(int, std::span<const TensorType> inputs) const {
+  const Shape& shape = inputs[0].shape;
+  if (options_.magnitude || shape.rank() != 3 || checked_axis(shape, options_.dim) != 1) return {};
+  Epilogue epilogue;
+  epilogue.gated = true;
+  epilogue.activation = options_.activation;
+  epilogue.gate = options_.gate;
+  return epilogue;
 }
 
 ErrorBound Halves::error_bound(const PrepareArgs&) const {

@@ -7,6 +7,7 @@
 
 #include "layers/axes.h"
 #include "layers/broadcast.h"
+#include "layers/epilogue.h"
 #include "layers/layer.h"
 
 namespace strand::layers {
@@ -26,6 +27,7 @@ class Elementwise final : public Layer {
   TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::optional<Epilogue> as_epilogue(int input, std::span<const TensorType> inputs) const override;
 
  private:
   Operation operation_;

@@ -104,4 +104,15 @@ ErrorBound Elementwise::error_bound(const PrepareArgs& args) const {
                         });
 }
 
+std::optional<Epilogue> Elementwise::as_epilogue(int, std::span<const TensorType> inputs) const {
+  Epilogue epilogue;
+  if (operation_ == Operation::kMultiply && value_) {
+    epilogue.scale = *value_;
+    return epilogue;
+  }
+  if (operation_ != Operation::kAdd || inputs.size() != 2 || inputs[0] != inputs[1]) return {};
+  epilogue.residual = Epilogue::Residual::kBefore;
+  return epilogue;
+}
+
 }  // namespace strand::layers

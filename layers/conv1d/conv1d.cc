@@ -168,9 +168,12 @@ std::vector<TensorType> Conv1d::infer(std::span<const TensorType> inputs) const 
     throw Error(ErrorCategory::kShape, "input " + to_string(input) + ", expected float32 or float64");
   }
   const Conv1dProblem conv = problem(input);
-  TensorType output{input.dtype, {conv.batch, conv.out_channels, output_length(conv)}, TensorType::kNoTime};
+  TensorType output{input.dtype, {conv.batch, conv.result_channels(), output_length(conv)}, TensorType::kNoTime};
   if (input.time_axis == 2) output.time_axis = 2;
   output.bytes();
+  if (has_residual() && inputs[1] != output) {
+    throw Error(ErrorCategory::kShape, "residual " + to_string(inputs[1]) + ", expected " + to_string(output));
+  }
   return {output};
 }
 
@@ -179,11 +182,13 @@ std::vector<Parameter> Conv1d::parameters() const {
   std::vector<Parameter> list;
   list.push_back({"weight", {fixed_.out_channels, fixed_.group_in(), fixed_.kernel_size}, Init::kUniform, fan_in});
   if (fixed_.has_bias) list.push_back({"bias", {fixed_.out_channels}, Init::kUniform, fan_in});
+  if (fixed_.epilogue.by_channel()) list.push_back({"epilogue", {2, fixed_.result_channels()}});
   return list;
 }
 
-TimeMap Conv1d::time_map(int /*input*/, int /*output*/, std::span<const TensorType> inputs) const {
+TimeMap Conv1d::time_map(int input, int /*output*/, std::span<const TensorType> inputs) const {
   if (inputs[0].time_axis != 2) return TimeMap::all("the convolved axis of the input is not time");
+  if (input == 1) return TimeMap::pointwise();  // the residual
   const Conv1dProblem conv = problem(inputs[0]);
   TimeMap map;
   map.numerator = conv.stride;
@@ -199,7 +204,7 @@ TimeMap Conv1d::time_map(int /*input*/, int /*output*/, std::span<const TensorTy
 }
 
 int64_t Conv1d::multiply_adds(std::span<const TensorType> /*inputs*/, std::span<const TensorType> outputs) const {
-  return checked_mul(outputs[0].shape.elements(), fixed_.reduction());
+  return checked_mul(outputs[0].shape.elements() * (fixed_.epilogue.gated ? 2 : 1), fixed_.reduction());
 }
 
 std::vector<Implementation> Conv1d::implementations(const PrepareArgs& args) const {
@@ -226,6 +231,19 @@ std::string Conv1d::tuning_key(std::span<const TensorType> inputs) const {
     if (epilogue.residual != Epilogue::Residual::kNone) key += " residual";
   }
   return key;
+}
+
+std::vector<Port> Conv1d::inputs() const {
+  if (has_residual()) return {{"input"}, {"residual"}};
+  return {{"input"}};
+}
+
+std::shared_ptr<const Layer> Conv1d::absorb(const Epilogue& next) const {
+  const std::optional<Epilogue> both = then(fixed_.epilogue, next);
+  if (!both || (both->gated && fixed_.out_channels % 2 != 0)) return nullptr;
+  auto result = std::make_shared<Conv1d>(*this);
+  result->fixed_.epilogue = *both;
+  return result;
 }
 
 ErrorBound Conv1d::error_bound(const PrepareArgs& args) const {

@@ -74,6 +74,8 @@ class Conv1d final : public Layer {
   // Error(kSchema) where the fields contradict each other.
   explicit Conv1d(const Attributes& attributes);
 
+  std::vector<Port> inputs() const override;
+
   std::vector<TensorType> infer(std::span<const TensorType> inputs) const override;
   std::vector<Parameter> parameters() const override;
   TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
@@ -81,6 +83,7 @@ class Conv1d final : public Layer {
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
   std::string tuning_key(std::span<const TensorType> inputs) const override;
+  std::shared_ptr<const Layer> absorb(const Epilogue& next) const override;
 
   // What the layer computes on an input of this type, [N, C_in, L]. Error(kShape) where it does not fit.
   Conv1dProblem problem(const TensorType& input) const;
@@ -89,6 +92,7 @@ class Conv1d final : public Layer {
   enum class Padding : uint8_t { kExplicit, kSame, kSameTf, kCausal, kValid };
 
   void read_padding(const Attributes& attributes);
+  bool has_residual() const { return fixed_.epilogue.residual != Epilogue::Residual::kNone; }
 
   Conv1dProblem fixed_;  // all but batch, length and the padding that depends on them
   Padding padding_ = Padding::kExplicit;

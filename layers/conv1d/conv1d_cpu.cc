@@ -8,6 +8,9 @@
 //
 // Every output is a sequential sum in the order (tap chunk, channel, tap) that the problem alone decides, in a lane of
 // its own: the same bits wherever it lies in a tile, and for any number of threads. Lanes past the end are not stored.
+//
+// An epilogue is applied to each tile while it is in the cache. For a gate the rows are packed so that a block holds
+// both halves of the same channels, and their sums stay in a second buffer.
 
 #include <Eigen/Core>
 #include <algorithm>
@@ -19,6 +22,7 @@
 
 #include "engine/checked.h"
 #include "layers/conv1d/conv1d.h"
+#include "layers/epilogue_cpu.h"
 #include "layers/function_kernel.h"
 #include "layers/packets_cpu.h"
 
@@ -26,6 +30,7 @@ namespace strand::layers {
 namespace {
 
 constexpr int64_t kBufferFloats = 12288;  // 48 KB on the thread's stack
+constexpr int64_t kGateFloats = 12288;    // as much again, for the sums of gates
 constexpr int64_t kRows = 6;              // output channels a block; 6 x 16 floats fill 12 of AVX2's 16 registers
 constexpr int64_t kNarrow = 8;            // positions a strip at a tile's end
 constexpr int64_t kDirectRows = 4;        // up to as many outputs a group, copying the input costs more than it saves
@@ -54,8 +59,9 @@ struct Tiling {
 struct Conv {
   Conv1dProblem problem;
   Tiling tiling;
-  std::shared_ptr<const Buffer> weight;  // by group and block of kRows outputs: [C_in / groups, K, rows]
-  std::shared_ptr<const Buffer> bias;    // [C_out], or null
+  std::shared_ptr<const Buffer> weight;        // by group and block of kRows outputs: [C_in / groups, K, rows]
+  std::shared_ptr<const Buffer> bias;          // [C_out] in the order of weight's rows, or null
+  std::shared_ptr<const Buffer> coefficients;  // [2, channels] of the epilogue, or null
 };
 
 // What one run computes: a stretch of the signal, or all of it.
@@ -65,6 +71,16 @@ struct Stretch {
   const Tiling& tiling;
   const float* weight;
   const float* bias;
+  const float* coefficients;
+  const float* residual;
+};
+
+// Where sums go: rows [first_row, first_row + rows) of a group, for the positions of one tile.
+struct Target {
+  float* y;
+  int64_t stride;
+  int64_t first_row;
+  int64_t rows;
 };
 
 // One segment for each residue of k * dilation modulo the stride.
@@ -243,18 +259,18 @@ void any_strips(int64_t rows, const Operands& in, const float* bias, bool begin,
   kByRows[static_cast<size_t>(rows - 1)](in, bias, begin, y, y_stride, count);
 }
 
-// All outputs of a group for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap) pairs of
-// the group's weights come before these.
-void all_rows(const Stretch& conv, int64_t group, Operands in, int64_t skipped, float* y, int64_t count) {
+// The target's rows of a group for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap)
+// pairs of the group's weights come before these.
+void all_rows(const Stretch& conv, int64_t group, Operands in, int64_t skipped, const Target& to, int64_t count) {
   const Conv1dProblem& p = conv.problem;
-  for (int64_t o = 0; o < p.group_out(); o += kRows) {
+  for (int64_t o = to.first_row; o < to.first_row + to.rows; o += kRows) {
     const int64_t rows = std::min(kRows, p.group_out() - o);
     const int64_t channel = group * p.group_out() + o;
     in.weight = conv.weight + channel * p.reduction() + skipped * rows;
     in.weight_channel_stride = p.kernel_size * rows;
     const bool last = skipped + in.channels * in.taps == p.reduction();
     any_strips(rows, in, last && conv.bias != nullptr ? conv.bias + channel : nullptr, skipped == 0,
-               y + o * conv.out_length, conv.out_length, count);
+               to.y + (o - to.first_row) * to.stride, to.stride, count);
   }
 }
 
@@ -266,15 +282,15 @@ bool reads_direct(const Stretch& conv, int64_t first, int64_t count) {
   return begin >= 0 && begin + round_up(count, kNarrow) + p.dilation * (p.kernel_size - 1) <= p.length;
 }
 
-// x: [C_in / groups, L] and y: [C_out / groups, L_out] of one batch element and group.
-void compute_tile(const Stretch& conv, int64_t group, const float* x, float* y, int64_t first, float* buffer) {
+// x: [C_in / groups, L] of one batch element and group.
+void sum_tile(const Stretch& conv, int64_t group, const float* x, const Target& to, int64_t first, int64_t count,
+              float* buffer) {
   const Conv1dProblem& p = conv.problem;
   const Tiling& tiling = conv.tiling;
-  const int64_t count = std::min(tiling.positions, conv.out_length - first);
   if (reads_direct(conv, first, count)) {
     all_rows(conv, group,
              {x + first - p.pad_left, p.length, p.group_in(), tiling.direct_offsets.data(), p.kernel_size, nullptr, 0},
-             0, y + first, count);
+             0, to, count);
     return;
   }
   for (const TapChunk& chunk : tiling.chunks) {
@@ -284,28 +300,86 @@ void compute_tile(const Stretch& conv, int64_t group, const float* x, float* y, 
       fill(p, chunk, tiling.positions, x + c * p.length, channels, first, count, buffer);
       all_rows(conv, group,
                {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps, nullptr, 0},
-               c * p.kernel_size + chunk.first_tap, y + first, count);
+               c * p.kernel_size + chunk.first_tap, to, count);
     }
   }
 }
 
+// The positions of one tile of a batch element's group: `row` is the first of its rows of y, [N * channels, L_out].
+void compute_tile(const Stretch& conv, int64_t group, const float* x, float* output, int64_t row, int64_t first,
+                  float* buffer) {
+  const Conv1dProblem& p = conv.problem;
+  const int64_t count = std::min(conv.tiling.positions, conv.out_length - first);
+  const int64_t offset = row * conv.out_length + first;
+  sum_tile(conv, group, x, {output + offset, conv.out_length, 0, p.group_out()}, first, count, buffer);
+  if (p.epilogue.none()) return;
+  finish_rows(p.epilogue, conv.coefficients == nullptr ? nullptr : conv.coefficients + group * p.group_out(),
+              p.result_channels(), conv.residual == nullptr ? nullptr : conv.residual + offset, output + offset,
+              p.group_out(), conv.out_length, count);
+}
+
+// The same for gates, of which there is one group.
+void compute_gated_tile(const Stretch& conv, const float* x, float* output, int64_t row, int64_t first, float* buffer) {
+  const Conv1dProblem& p = conv.problem;
+  const int64_t count = std::min(conv.tiling.positions, conv.out_length - first);
+  alignas(64) std::array<float, kGateFloats> sums;
+  const int64_t step = kGateFloats / conv.tiling.positions / kRows * kRows;
+  for (int64_t done = 0; done < p.out_channels; done += step) {
+    const int64_t rows = std::min(step, p.out_channels - done);
+    sum_tile(conv, 0, x, {sums.data(), count, done, rows}, first, count, buffer);
+    for (int64_t block = 0; block < rows; block += kRows) {
+      const int64_t half = std::min(kRows, rows - block) / 2;
+      for (int64_t r = 0; r < half; ++r) {
+        const float* a = sums.data() + (block + r) * count;
+        gate_row(p.epilogue, a, a + half * count, output + (row + (done + block) / 2 + r) * conv.out_length + first,
+                 count);
+      }
+    }
+  }
+  const int64_t offset = row * conv.out_length + first;
+  finish_rows(p.epilogue, conv.coefficients, p.result_channels(),
+              conv.residual == nullptr ? nullptr : conv.residual + offset, output + offset, p.result_channels(),
+              conv.out_length, count);
+}
+
 void convolve(const Conv& prepared, const Context& context, const Bindings& bindings) {
-  const Stretch conv{stretch_of(prepared.problem, bindings), bindings.outputs[0].shape()[2], prepared.tiling,
-                     reinterpret_cast<const float*>(prepared.weight->data()),
-                     prepared.bias == nullptr ? nullptr : reinterpret_cast<const float*>(prepared.bias->data())};
+  const auto floats = [](const std::shared_ptr<const Buffer>& buffer) {
+    return buffer == nullptr ? nullptr : reinterpret_cast<const float*>(buffer->data());
+  };
+  const bool has_residual = prepared.problem.epilogue.residual != Epilogue::Residual::kNone;
+  const Stretch conv{stretch_of(prepared.problem, bindings),
+                     bindings.outputs[0].shape()[2],
+                     prepared.tiling,
+                     floats(prepared.weight),
+                     floats(prepared.bias),
+                     floats(prepared.coefficients),
+                     has_residual ? bindings.inputs[1].ptr<const float>() : nullptr};
   const Conv1dProblem& p = conv.problem;
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
-  auto* output = bindings.outputs[0].ptr<float>();            // [N, C_out, L_out]
+  auto* output = bindings.outputs[0].ptr<float>();            // [N, C_out or half of it, L_out]
   const int64_t tiles = ceil_div(conv.out_length, conv.tiling.positions);
   context.parallel_for(p.batch * p.groups * tiles, 1, [&](int64_t begin, int64_t end) {
     alignas(64) std::array<float, kBufferFloats> buffer;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t block = item / tiles;  // batch element and group
-      compute_tile(conv, block % p.groups, input + block * p.group_in() * p.length,
-                   output + block * p.group_out() * conv.out_length, item % tiles * conv.tiling.positions,
-                   buffer.data());
+      const float* x = input + block * p.group_in() * p.length;
+      const int64_t first = item % tiles * conv.tiling.positions;
+      if (p.epilogue.gated) {
+        compute_gated_tile(conv, x, output, block * p.result_channels(), first, buffer.data());
+      } else {
+        compute_tile(conv, block % p.groups, x, output, block * p.group_out(), first, buffer.data());
+      }
     }
   });
+}
+
+// The output channel that stands in packed row `row`: for gates a block is its channels' first halves, then the second.
+int64_t channel_of(const Conv1dProblem& p, int64_t row) {
+  if (!p.epilogue.gated) return row;
+  const int64_t block = row / kRows * kRows;
+  const int64_t half = std::min(kRows, p.out_channels - block) / 2;
+  const int64_t channel = block / 2 + (row - block) % half;
+  return row - block < half ? channel : p.out_channels / 2 + channel;
 }
 
 // [C_out, C_in / groups, K] -> by group and block of kRows outputs: [C_in / groups, K, rows].
@@ -313,9 +387,12 @@ void pack_weight(const Conv1dProblem& p, std::span<const float> weight, float* t
   for (int64_t group = 0; group < p.groups; ++group) {
     for (int64_t o = 0; o < p.group_out(); o += kRows) {
       const int64_t rows = std::min(kRows, p.group_out() - o);
-      const float* source = weight.data() + (group * p.group_out() + o) * p.reduction();
+      std::array<const float*, kRows> source{};
+      for (int64_t r = 0; r < rows; ++r) {
+        source[static_cast<size_t>(r)] = weight.data() + channel_of(p, group * p.group_out() + o + r) * p.reduction();
+      }
       for (int64_t i = 0; i < p.reduction(); ++i) {
-        for (int64_t r = 0; r < rows; ++r) *target++ = source[r * p.reduction() + i];
+        for (int64_t r = 0; r < rows; ++r) *target++ = source[static_cast<size_t>(r)][i];
       }
     }
   }
@@ -329,13 +406,27 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     result.declined = "computes in float32 only";
     return result;
   }
+  if (problem.epilogue.gated && problem.groups > 1) {
+    result.declined = "computes gates for one group only";
+    return result;
+  }
   result.prepare = [problem, &args]() -> std::unique_ptr<Kernel> {
-    Conv conv{problem, best_tiling(problem), nullptr, nullptr};
+    Conv conv{problem, best_tiling(problem), nullptr, nullptr, nullptr};
+    const std::string order = problem.epilogue.gated ? ".gates" : "";
     const std::span<const float> weight = args.weights.host("weight");
     conv.weight =
-        args.weights.pack("weight.cpu.rows6", static_cast<int64_t>(weight.size_bytes()),
+        args.weights.pack("weight.cpu.rows6" + order, static_cast<int64_t>(weight.size_bytes()),
                           [&](std::byte* target) { pack_weight(problem, weight, reinterpret_cast<float*>(target)); });
-    if (problem.has_bias) conv.bias = args.weights.floats("bias");
+    if (problem.has_bias) {
+      const std::span<const float> bias = args.weights.host("bias");
+      conv.bias =
+          args.weights.pack("bias.cpu.rows6" + order, static_cast<int64_t>(bias.size_bytes()), [&](std::byte* target) {
+            for (int64_t row = 0; row < problem.out_channels; ++row) {
+              reinterpret_cast<float*>(target)[row] = bias[static_cast<size_t>(channel_of(problem, row))];
+            }
+          });
+    }
+    if (problem.epilogue.by_channel()) conv.coefficients = args.weights.floats("epilogue");
     return function_kernel([conv = std::move(conv)](const Context& context, const Bindings& bindings) {
       convolve(conv, context, bindings);
     });

@@ -12,18 +12,20 @@ namespace {
 
 struct Operands {
   Conv1dProblem problem;
-  std::shared_ptr<const Buffer> weight;  // [C_out, C_in / groups, K]
-  std::shared_ptr<const Buffer> bias;    // [C_out], or null
+  std::shared_ptr<const Buffer> weight;        // [C_out, C_in / groups, K]
+  std::shared_ptr<const Buffer> bias;          // [C_out], or null
+  std::shared_ptr<const Buffer> coefficients;  // [2, channels], or null
 };
 
 Operands operands(const Conv1dProblem& problem, const PrepareArgs& args) {
-  return {problem, args.weights.doubles("weight"), problem.has_bias ? args.weights.doubles("bias") : nullptr};
+  return {problem, args.weights.doubles("weight"), problem.has_bias ? args.weights.doubles("bias") : nullptr,
+          problem.epilogue.by_channel() ? args.weights.doubles("epilogue") : nullptr};
 }
 
-// One output, or with `magnitude` the sum of its terms' magnitudes.
+// One sum, or with `magnitude` that of its terms' magnitudes.
 template <class T>
-double output_at(const Operands& conv, const Conv1dProblem& p, const T* x, int64_t n, int64_t o, int64_t t,
-                 bool magnitude) {
+double sum_at(const Operands& conv, const Conv1dProblem& p, const T* x, int64_t n, int64_t o, int64_t t,
+              bool magnitude) {
   const int64_t first_channel = n * p.in_channels + o / p.group_out() * p.group_in();
   const double* weight = reinterpret_cast<const double*>(conv.weight->data()) + o * p.reduction();
   double sum = conv.bias == nullptr ? 0 : reinterpret_cast<const double*>(conv.bias->data())[o];
@@ -40,17 +42,37 @@ double output_at(const Operands& conv, const Conv1dProblem& p, const T* x, int64
   return sum;
 }
 
+// y, or with `magnitude` the error of a float32 run of it, in units of eps times the factor of its sums.
 template <class T>
 void convolve(const Operands& conv, const Context& context, const Bindings& bindings, bool magnitude) {
   const T* x = bindings.inputs[0].ptr<const T>();  // [N, C_in, L]
-  T* y = bindings.outputs[0].ptr<T>();             // [N, C_out, L_out]
+  T* y = bindings.outputs[0].ptr<T>();             // [N, C_out or half of it, L_out]
   const Conv1dProblem p = stretch_of(conv.problem, bindings);
-  const int64_t channels = p.out_channels;
+  const Epilogue& epilogue = p.epilogue;
+  const T* residual = epilogue.residual == Epilogue::Residual::kNone ? nullptr : bindings.inputs[1].ptr<const T>();
+  const int64_t channels = p.result_channels();
+  const double factor = sum_factor(p.reduction());
   const int64_t length = bindings.outputs[0].shape()[2];
   context.parallel_for(p.batch * channels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
+      const int64_t n = row / channels;
+      const int64_t o = row % channels;
+      double parameters[3] = {epilogue.parameters[0], epilogue.parameters[1], epilogue.parameters[2]};
+      if (conv.coefficients != nullptr) {
+        const auto* coefficients = reinterpret_cast<const double*>(conv.coefficients->data());
+        parameters[0] = coefficients[o];
+        parameters[1] = coefficients[channels + o];
+      }
+      const auto sum = [&](int64_t channel, int64_t t) -> Estimate {
+        return {sum_at(conv, p, x, n, channel, t, false),
+                magnitude ? factor * sum_at(conv, p, x, n, channel, t, true) : 0};
+      };
       for (int64_t t = 0; t < length; ++t) {
-        y[row * length + t] = static_cast<T>(output_at(conv, p, x, row / channels, row % channels, t, magnitude));
+        const int64_t i = row * length + t;
+        const Estimate gate = epilogue.gated ? sum(channels + o, t) : Estimate{};
+        const Estimate result = finished(epilogue, parameters, sum(o, t), gate,
+                                         residual == nullptr ? 0.0 : static_cast<double>(residual[i]));
+        y[i] = static_cast<T>(magnitude ? result.error / factor : result.value);
       }
     }
   });

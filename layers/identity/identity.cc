@@ -1,5 +1,6 @@
 // The layers that compute nothing in inference: Identity and all kinds of dropout. Views, so nothing is copied.
 
+#include "layers/epilogue.h"
 #include "layers/implementation_list.h"
 #include "layers/registry.h"
 
@@ -12,6 +13,7 @@ class Identity final : public Layer {
   bool is_view() const override { return true; }
   std::vector<Implementation> implementations(const PrepareArgs&) const override { return {}; }
   ErrorBound error_bound(const PrepareArgs&) const override { return exact(); }
+  std::optional<Epilogue> as_epilogue(int, std::span<const TensorType>) const override { return Epilogue{}; }
 };
 
 std::unique_ptr<Layer> make_dropout(const Attributes& attributes) {

@@ -123,6 +123,29 @@ std::vector<Entry> table() {
   };
 }
 
+// As an epilogue's function; nothing for those that it has not.
+constexpr auto as_function = []<class Formula>(const Formula& f) -> std::optional<Epilogue> {
+  using Function = Epilogue::Function;
+  const auto of = [](Function function, double a = 0, double b = 0, double c = 0) {
+    Epilogue epilogue;
+    epilogue.function = function;
+    epilogue.parameters[0] = a;
+    epilogue.parameters[1] = b;
+    epilogue.parameters[2] = c;
+    return epilogue;
+  };
+  if constexpr (std::is_same_v<Formula, Relu>) return of(Function::kRelu);
+  if constexpr (std::is_same_v<Formula, LeakyRelu>) return of(Function::kLeakyRelu, f.negative_slope);
+  if constexpr (std::is_same_v<Formula, Clamp>) return of(Function::kClamp, f.min, f.max);
+  if constexpr (std::is_same_v<Formula, Elu>) return of(Function::kElu, f.positive, f.negative, f.rate);
+  if constexpr (std::is_same_v<Formula, Sigmoid>) return of(Function::kSigmoid);
+  if constexpr (std::is_same_v<Formula, Silu>) return of(Function::kSilu);
+  if constexpr (std::is_same_v<Formula, Tanh>) return of(Function::kTanh);
+  if constexpr (std::is_same_v<Formula, Gelu>) return of(Function::kGelu);
+  if constexpr (std::is_same_v<Formula, GeluTanh>) return of(Function::kGeluTanh);
+  return {};
+};
+
 }  // namespace
 
 std::vector<Implementation> Pointwise::implementations(const PrepareArgs& args) const {
@@ -152,6 +175,10 @@ ErrorBound Pointwise::error_bound(const PrepareArgs&) const {
         });
       },
       activation_);
+}
+
+std::optional<Epilogue> Pointwise::as_epilogue(int, std::span<const TensorType>) const {
+  return std::visit(as_function, activation_);
 }
 
 void register_pointwise(LayerRegistry& registry) {

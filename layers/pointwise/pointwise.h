@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "layers/epilogue.h"
 #include "layers/functions.h"
 #include "layers/layer.h"
 
@@ -17,6 +18,7 @@ class Pointwise final : public Layer {
   std::vector<TensorType> infer(std::span<const TensorType> inputs) const override { return {inputs[0]}; }
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::optional<Epilogue> as_epilogue(int input, std::span<const TensorType> inputs) const override;
 
  private:
   Activation activation_;

@@ -1,0 +1,103 @@
+#include "graphs/fuse.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "layers/epilogue.h"
+
+namespace strand::graphs {
+namespace {
+
+// The only reader of each value: a node's index, or one of these.
+constexpr int kUnread = -1;
+constexpr int kStays = -2;
+
+std::vector<int> readers_of(const Graph& graph, std::span<const int> keep) {
+  std::vector<int> readers(static_cast<size_t>(graph.values), kUnread);
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    for (const int value : graph.nodes[i].inputs) {
+      if (value == kAbsent) continue;
+      int& reader = readers[static_cast<size_t>(value)];
+      reader = reader == kUnread ? static_cast<int>(i) : kStays;
+    }
+  }
+  for (const GraphOutput& output : graph.outputs) readers[static_cast<size_t>(output.value)] = kStays;
+  for (const int value : keep) readers[static_cast<size_t>(value)] = kStays;
+  return readers;
+}
+
+// Both as one node; nothing where the producer can't absorb the consumer.
+std::optional<Node> fused(const Node& producer, const Node& consumer, std::span<const TensorType> types) {
+  if (producer.outputs.size() != 1 || consumer.outputs.size() != 1) return {};
+  const auto port = std::ranges::find(consumer.inputs, producer.outputs[0]) - consumer.inputs.begin();
+  const auto epilogue = consumer.layer->as_epilogue(static_cast<int>(port), types_of(consumer.inputs, types));
+  if (!epilogue) return {};
+  Node node = producer;
+  node.layer = producer.layer->absorb(*epilogue);
+  if (node.layer == nullptr) return {};
+  node.path = consumer.path;
+  node.type += " + " + consumer.type;
+  node.outputs = consumer.outputs;
+  if (node.fused.empty()) {
+    node.fused.push_back({producer.path, producer.type, producer.layer, {}});
+    for (size_t i = 0; i < producer.inputs.size(); ++i) node.fused[0].inputs.push_back(static_cast<int>(i));
+  }
+  FusedLayer& last = node.fused.emplace_back(FusedLayer{consumer.path, consumer.type, consumer.layer, {}});
+  for (size_t i = 0; i < consumer.inputs.size(); ++i) {
+    const bool is_before = static_cast<std::ptrdiff_t>(i) == port;
+    last.inputs.push_back(is_before ? kBefore : static_cast<int>(node.inputs.size()));
+    if (!is_before) node.inputs.push_back(consumer.inputs[i]);
+  }
+  const bool same = node.inputs.size() == node.layer->inputs().size() &&
+                    node.layer->infer(types_of(node.inputs, types)) == types_of(node.outputs, types);
+  return same ? std::optional(std::move(node)) : std::nullopt;
+}
+
+// Values without those that are gone.
+void renumber(Graph& graph) {
+  std::vector<int> numbers(static_cast<size_t>(graph.values), kAbsent);
+  const auto mark = [&](int value) { numbers[static_cast<size_t>(value)] = 0; };
+  for (const GraphInput& input : graph.inputs) mark(input.value);
+  for (const Node& node : graph.nodes) std::ranges::for_each(node.outputs, mark);
+  graph.values = 0;
+  for (int& number : numbers) {
+    if (number != kAbsent) number = graph.values++;
+  }
+  const auto change = [&](int& value) {
+    if (value != kAbsent) value = numbers[static_cast<size_t>(value)];
+  };
+  for (GraphInput& input : graph.inputs) change(input.value);
+  for (Node& node : graph.nodes) {
+    std::ranges::for_each(node.inputs, change);
+    std::ranges::for_each(node.outputs, change);
+  }
+  for (GraphOutput& output : graph.outputs) change(output.value);
+}
+
+}  // namespace
+
+Graph fuse_epilogue(const Graph& graph, std::span<const TensorType> types, std::span<const int> keep,
+                    const MayFuse& may_fuse) {
+  const std::vector<int> readers = readers_of(graph, keep);
+  Graph result = graph;
+  std::vector<bool> gone(graph.nodes.size());
+  for (size_t i = 0; i < result.nodes.size(); ++i) {
+    const Node& producer = result.nodes[i];
+    const int reader = producer.outputs.empty() ? kUnread : readers[static_cast<size_t>(producer.outputs[0])];
+    if (reader < 0 || gone[i]) continue;
+    Node& consumer = result.nodes[static_cast<size_t>(reader)];
+    std::optional<Node> both = fused(producer, consumer, types);
+    if (!both || !may_fuse(producer, consumer, *both)) continue;
+    consumer = std::move(*both);  // which comes later, and may absorb more
+    gone[i] = true;
+  }
+  std::vector<Node> left;
+  for (size_t i = 0; i < result.nodes.size(); ++i) {
+    if (!gone[i]) left.push_back(std::move(result.nodes[i]));
+  }
+  result.nodes = std::move(left);
+  renumber(result);
+  return result;
+}
+
+}  // namespace strand::graphs

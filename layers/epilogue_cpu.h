@@ -1,0 +1,23 @@
+#pragma once
+// An epilogue on the CPU, on rows of finished sums, with the bits that the layers themselves give, wherever a row is
+// cut. Functions without state; any thread.
+
+#include <cstdint>
+
+#include "layers/epilogue.h"
+
+namespace strand::layers {
+
+// y = activation(a) * gate(b), [count] each.
+void gate_row(const Epilogue& epilogue, const float* a, const float* b, float* y, int64_t count);
+
+// All else, in place. `parameters`: the function's, of this row's channel; `residual`: [count], or null.
+void finish_row(const Epilogue& epilogue, const double (&parameters)[3], const float* residual, float* y,
+                int64_t count);
+
+// The same for rows [rows, count] of consecutive channels, `stride` apart in y and in the residual. `coefficients`:
+// the first of these channels', null unless by_channel(); their second number lies `channels` further.
+void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t channels, const float* residual, float* y,
+                 int64_t rows, int64_t stride, int64_t count);
+
+}  // namespace strand::layers

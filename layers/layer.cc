@@ -1,0 +1,13 @@
+#include "layers/layer.h"
+
+#include "layers/epilogue.h"
+
+namespace strand::layers {
+
+std::optional<Epilogue> Layer::as_epilogue(int /*input*/, std::span<const TensorType> /*inputs*/) const { return {}; }
+
+std::vector<float> Layer::epilogue_coefficients(const Weights& /*weights*/, int64_t /*channels*/) const { return {}; }
+
+std::shared_ptr<const Layer> Layer::absorb(const Epilogue& /*next*/) const { return nullptr; }
+
+}  // namespace strand::layers
