@@ -1,13 +1,15 @@
-// Random networks, offline, in tiles and as streams: every bit must be the same. A failing one is made smaller until no
-// part of it can go, and printed as YAML.
+// Random networks, offline, in tiles and as streams, and offline without fusion: every bit must be the same. A failing
+// one is made smaller until no part of it can go, and printed as YAML.
 
 #include "graphs/verify.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 
+#include "engine/session.h"
 #include "graphs/normal.h"
 #include "tests/run_layer.h"
 
@@ -111,6 +113,31 @@ class Generator {
     return part;
   }
 
+  // A convolution, and what may become its epilogue: a gate or a function, a residual, a number.
+  Part finished_conv(const std::string& input) {
+    const bool gated = number(0, 2) == 0;
+    Part part{"", name()};
+    part.yaml = layer(part.output, "Conv1d", input,
+                      "in_channels: 3, out_channels: " + std::to_string(gated ? 6 : 3) +
+                          ", kernel_size: 3, dilation: " + std::to_string(number(1, 5)) + ", padding: same");
+    const auto append = [&](const std::string& type, const std::string& fields, bool residual = false) {
+      const std::string next = name();
+      part.yaml += layer(next, type, residual ? part.output + ", " + input : part.output, fields);
+      part.output = next;
+    };
+    if (gated) append(pick<std::string>({"GLU", "GatedActivation"}), "dim: 1");
+    if (number(0, 3) == 0) append("Add", "", true);
+    if (number(0, 3) > 0) {
+      append(pick<std::string>({"ReLU", "LeakyReLU", "SiLU", "GELU", "Sigmoid", "ELU", "Hardtanh", "Dropout"}), "");
+    } else {
+      const bool prelu = number(0, 1) == 0;
+      append(prelu ? "PReLU" : "Snake", prelu ? "num_parameters: 3" : "channels: 3");
+    }
+    if (number(0, 2) == 0) append("Add", "", true);
+    if (number(0, 3) == 0) append("Multiply", "value: 0.7");
+    return part;
+  }
+
   // Along the other axis order and back.
   Part recurrent(const std::string& input) {
     Part part;
@@ -125,9 +152,10 @@ class Generator {
   }
 
   Part part(const std::string& input) {
-    const int64_t kind = number(0, 13);
+    const int64_t kind = number(0, 16);
     if (kind < 3) return branches(input);
     if (kind == 3) return recurrent(input);
+    if (kind > 13) return finished_conv(input);
     const std::string own = name();
     const auto single = [&](const std::string& type, const std::string& fields) {
       return Part{layer(own, type, input, fields), own};
@@ -198,7 +226,17 @@ Outcome check(const std::vector<Part>& parts, int64_t length, uint32_t seed, std
     const Network network = Network::from_memory(yaml_of(parts), {});
     graphs::VerifyOptions options;
     options.compile.dimensions["length"] = length;
-    network.compile(options.compile);
+    Session session(network.compile(options.compile));
+    const std::vector<Tensor> fused = session.run_to_host(std::vector{inputs.find("x")->second.view()});
+    graphs::CompileOptions apart = options.compile;
+    apart.fuse = false;
+    Session other(network.compile(apart));
+    const std::vector<Tensor> unfused = other.run_to_host(std::vector{inputs.find("x")->second.view()});
+    const auto bytes = static_cast<size_t>(fused[0].type().bytes());
+    if (fused[0].type() != unfused[0].type() || std::memcmp(fused[0].view().data, unfused[0].view().data, bytes) != 0) {
+      story = "not as without fusion";
+      return Outcome::kDifferent;
+    }
     options.chunks = {1, 7, 64};
     options.tiles = {16, 50};
     options.seed = seed;
