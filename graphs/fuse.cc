@@ -37,6 +37,7 @@ std::optional<Node> fused(const Node& producer, const Node& consumer, std::span<
   if (node.layer == nullptr) return {};
   node.path = consumer.path;
   node.type += " + " + consumer.type;
+  node.where += " + " + consumer.type + " '" + consumer.path + "'";
   node.outputs = consumer.outputs;
   if (node.fused.empty()) {
     node.fused.push_back({producer.path, producer.type, producer.layer, {}});

@@ -228,7 +228,7 @@ TEST_CASE("inspect shows layers, totals, receptive field and memory") {
   const CommandResult text = run_strand({"inspect", net, "--set", "length=200"});
   INFO(text.err);
   REQUIRE(text.code == 0);
-  for (const char* part : {"stem", "Conv1d", "[1, 8, 200]", "16,000", "receptive field",
+  for (const char* part : {"stem + relu", "Conv1d + ReLU", "[1, 8, 200]", "16,000", "receptive field",
                            "9 samples, 4 before and 4 after", "peak memory"}) {
     CAPTURE(part);
     CHECK(contains(text.out, part));
@@ -236,12 +236,18 @@ TEST_CASE("inspect shows layers, totals, receptive field and memory") {
   const CommandResult json = run_strand({"inspect", net, "--json"});
   REQUIRE(json.code == 0);
   const auto parsed = nlohmann::json::parse(json.out);
-  CHECK(parsed["layers"].size() == 3);
+  CHECK(parsed["layers"].size() == 2);
+  CHECK(parsed["layers"][0]["layer"] == "relu");
+  CHECK(parsed["layers"][0]["fused"] == std::vector<std::string>{"stem", "relu"});
   CHECK(parsed["layers"][0]["parameters"] == 2 * 8 * 5 + 8);
   CHECK(parsed["parameters"] == 2 * 8 * 5 + 8 + 8 * 2 * 3 + 2);
   CHECK(parsed["multiply_adds"] == 100 * (2 * 8 * 5 + 8 * 2 * 3));
   CHECK(parsed["receptive_fields"][0]["receptive_field"] == 9);
   CHECK(parsed["peak_bytes"] == parsed["weight_bytes"].get<int64_t>() + parsed["arena_bytes"].get<int64_t>());
+  const auto apart = nlohmann::json::parse(run_strand({"inspect", net, "--json", "--no-fuse"}).out);
+  CHECK(apart["layers"].size() == 3);
+  CHECK(apart["layers"][0]["fused"].empty());
+  CHECK(apart["parameters"] == parsed["parameters"]);
 }
 
 TEST_CASE("inspect works without the weights file, and says so") {
@@ -302,7 +308,7 @@ TEST_CASE("bench times a network, as text and as JSON") {
   const CommandResult text = run_strand({"bench", net, "--seconds", "0.05"});
   INFO(text.err);
   REQUIRE(text.code == 0);
-  for (const char* part : {"median", "p95", "p99", "samples/s", "times real time", "FLOP/s", "stem"}) {
+  for (const char* part : {"median", "p95", "p99", "samples/s", "times real time", "FLOP/s", "relu"}) {
     CAPTURE(part);
     CHECK(contains(text.out, part));
   }
@@ -310,7 +316,7 @@ TEST_CASE("bench times a network, as text and as JSON") {
   REQUIRE(json.code == 0);
   const auto parsed = nlohmann::json::parse(json.out);
   CHECK(parsed["runs"] == 12);
-  CHECK(parsed["layers"].size() == 3);
+  CHECK(parsed["layers"].size() == 2);
   CHECK(parsed["median_ms"].get<double>() > 0);
   CHECK(parsed["median_ms"].get<double>() <= parsed["p99_ms"].get<double>());
 }

@@ -26,32 +26,35 @@ std::vector<std::string> implementations_of(const Plan& plan) {
 TEST_CASE("compile takes measured choices, and only those that fit") {
   const graphs::Network network = graphs::Network::from_memory(kNetwork, {});
   const std::vector<std::string> keys = network.tuning_keys({});
-  REQUIRE(keys.size() == 3);
-  CHECK(keys[0] == "float32 Conv1d 1 x 2 -> 8, L 100, k5 s1 d1 p2+2 g1 bias");
-  CHECK(keys[1].empty());
-  CHECK(keys[2] == "float32 Conv1d 1 x 8 -> 2, L 100, k3 s1 d2 p2+2 g1 bias");
+  REQUIRE(keys.size() == 2);
+  CHECK(keys[0] == "float32 Conv1d 1 x 2 -> 8, L 100, k5 s1 d1 p2+2 g1 bias then1");
+  CHECK(keys[1] == "float32 Conv1d 1 x 8 -> 2, L 100, k3 s1 d2 p2+2 g1 bias");
   using Names = std::vector<std::string>;
-  CHECK(implementations_of(*compile_with(network, {})) == Names{"cpu.eigen", "cpu.native", "cpu.eigen"});
-  const Tuning second{{{keys[2], "cpu.reference"}}};
-  CHECK(implementations_of(*compile_with(network, second)) == Names{"cpu.eigen", "cpu.native", "cpu.reference"});
+  CHECK(implementations_of(*compile_with(network, {})) == Names{"cpu.eigen", "cpu.eigen"});
+  const Tuning second{{{keys[1], "cpu.reference"}}};
+  CHECK(implementations_of(*compile_with(network, second)) == Names{"cpu.eigen", "cpu.reference"});
   // Unknown, or another device's.
-  const Tuning unfit{{{keys[0], "cpu.bananas"}, {keys[2], "cuda.direct"}}};
-  CHECK(implementations_of(*compile_with(network, unfit)) == Names{"cpu.eigen", "cpu.native", "cpu.eigen"});
+  const Tuning unfit{{{keys[0], "cpu.bananas"}, {keys[1], "cuda.direct"}}};
+  CHECK(implementations_of(*compile_with(network, unfit)) == Names{"cpu.eigen", "cpu.eigen"});
+  // Without fusion, and so without a key: layers that nothing is measured of.
+  graphs::CompileOptions apart;
+  apart.fuse = false;
+  CHECK(network.tuning_keys(apart)[1].empty());
   // Another length is another problem; a name that was asked for goes first.
   graphs::CompileOptions options;
   options.tuning = std::make_shared<const Tuning>(second);
   options.dimensions["length"] = 101;
-  CHECK(implementations_of(*network.compile(options))[2] == "cpu.eigen");
+  CHECK(implementations_of(*network.compile(options))[1] == "cpu.eigen");
   options.dimensions.clear();
   options.implementation = "cpu.eigen";
-  CHECK(implementations_of(*network.compile(options))[2] == "cpu.eigen");
+  CHECK(implementations_of(*network.compile(options))[1] == "cpu.eigen");
   options.implementation.clear();
   const auto candidates = network.candidates(options);
   CHECK_FALSE(candidates[0][0].tuned);
-  CHECK(candidates[2][1].name == "cpu.reference");
-  CHECK(candidates[2][1].picked);
-  CHECK(candidates[2][1].tuned);
-  CHECK_FALSE(candidates[2][0].picked);
+  CHECK(candidates[1][1].name == "cpu.reference");
+  CHECK(candidates[1][1].picked);
+  CHECK(candidates[1][1].tuned);
+  CHECK_FALSE(candidates[1][0].picked);
 }
 
 TEST_CASE("tune measures every implementation that takes a problem, and picks the fastest") {

@@ -116,9 +116,10 @@ TEST_CASE("an input without time that has an element for each of the times is re
 TEST_CASE("inputs whose lengths happen to agree but not their rates are refused") {
   const graphs::Network network =
       network_of(conv("half", "kernel_size: 1, stride: 2") + "  - {name: both, type: Add, inputs: [half, x]}\n");
-  CHECK_THROWS_WITH_AS(StreamTimes(*network.compile({.dimensions = {{"length", 1}}})),
-                       "network:8: Add 'both' can't be computed piece by piece: its inputs run at different rates",
-                       Error);
+  CHECK_THROWS_WITH_AS(
+      StreamTimes(*network.compile({.dimensions = {{"length", 1}}})),
+      "network:7: Conv1d 'half' + Add 'both' can't be computed piece by piece: its inputs run at different rates",
+      Error);
 }
 
 TEST_CASE("wrong pushes change nothing") {

@@ -112,6 +112,15 @@ void print_declined(const graphs::NetworkSummary& summary) {
   }
 }
 
+void print_fused(const graphs::NetworkSummary& summary) {
+  std::string lines;
+  for (const graphs::LayerSummary& layer : summary.layers) {
+    for (size_t i = 0; i < layer.fused.size(); ++i) lines += (i == 0 ? "  " : " + ") + layer.fused[i];
+    if (!layer.fused.empty()) lines += "\n";
+  }
+  if (!lines.empty()) fmt::print("\nFused, each under its last name (--no-fuse computes them apart):\n{}", lines);
+}
+
 void print_summary(const graphs::NetworkSummary& summary) {
   fmt::print("{} on {}, {}\n", summary.name, to_string(summary.device), to_string(summary.precision));
   for (const graphs::PortSummary& port : summary.inputs)
@@ -128,6 +137,7 @@ void print_summary(const graphs::NetworkSummary& summary) {
   fmt::print("stream           {}\n", describe(summary.stream, summary.rate));
   fmt::print("peak memory      {}: {} of weights, {} of activations and workspaces\n",
              format_bytes(summary.peak_bytes()), format_bytes(summary.weight_bytes), format_bytes(summary.arena_bytes));
+  print_fused(summary);
   print_declined(summary);
 }
 
