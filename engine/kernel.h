@@ -13,7 +13,7 @@
 namespace strand {
 
 // The stretch of time that is being computed: the signal's times of the first sample in the first input that has time
-// and in the outputs. What other inputs need begins where the first one's does, or where their own time map says.
+// and in the outputs. Any other input begins at the time that its TimeMap names for that output.
 // A stretch holds all of the signal that its outputs need; where they need more, the signal itself ends, and the kernel
 // pads as it does offline.
 struct Window {
