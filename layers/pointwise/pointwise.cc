@@ -124,7 +124,8 @@ std::vector<Entry> table() {
 }
 
 // As an epilogue's function; nothing for those that it has not.
-constexpr auto as_function = []<class Formula>(const Formula& f) -> std::optional<Epilogue> {
+template <class Formula>
+std::optional<Epilogue> as_function([[maybe_unused]] const Formula& f) {
   using Function = Epilogue::Function;
   const auto of = [](Function function, double a = 0, double b = 0, double c = 0) {
     Epilogue epilogue;
@@ -144,7 +145,7 @@ constexpr auto as_function = []<class Formula>(const Formula& f) -> std::optiona
   if constexpr (std::is_same_v<Formula, Gelu>) return of(Function::kGelu);
   if constexpr (std::is_same_v<Formula, GeluTanh>) return of(Function::kGeluTanh);
   return {};
-};
+}
 
 }  // namespace
 
@@ -178,7 +179,7 @@ ErrorBound Pointwise::error_bound(const PrepareArgs&) const {
 }
 
 std::optional<Epilogue> Pointwise::as_epilogue(int, std::span<const TensorType>) const {
-  return std::visit(as_function, activation_);
+  return std::visit([](const auto& f) { return as_function(f); }, activation_);
 }
 
 void register_pointwise(LayerRegistry& registry) {
