@@ -127,19 +127,22 @@ TEST_CASE("wrong pushes change nothing") {
   StreamSession session(graphs::compile_stream(network, {}, 8), {.max_chunk = 8});
   const Tensor signal = random_tensor({2, 2, 20});
   const auto whole = run_whole(network, {}, signal);
-  const auto refused = [&](const Tensor& tensor) { CHECK_THROWS_AS(session.push(std::vector{tensor.view()}), Error); };
+  const auto refused = [&](const Tensor& tensor, const char* why) {
+    CHECK_THROWS_WITH_AS(session.push(std::vector{tensor.view()}), why, Error);
+  };
   Collected all;
   for (int64_t t = 0; t < 20; t += 5) {
-    refused(random_tensor({2, 2, 9}));
-    refused(random_tensor({2, 3, 5}));
-    refused(random_tensor({1, 2, 5}));
-    CHECK_THROWS_AS(session.push({}), Error);
+    refused(random_tensor({2, 2, 9}), "input 'x' has 9 samples, a push takes at most 8");
+    refused(random_tensor({2, 3, 5}), "input 'x' has shape [2, 3, 5], expected [2, 2, 64] but for the time axis");
+    refused(random_tensor({1, 2, 5}), "input 'x' has shape [1, 2, 5], expected [2, 2, 64] but for the time axis");
+    refused(random_tensor({2, 5}), "input 'x' has shape [2, 5], expected [2, 2, 64] but for the time axis");
+    CHECK_THROWS_WITH_AS(session.push({}), "network 't' was given 0 inputs, expected 1", Error);
     all.add(session.push(std::vector{times_of(signal, t, 5).view()})[0]);
   }
   all.add(session.finish()[0]);
   CHECK(same_bits(all.values(), whole[0]));
-  CHECK_THROWS_AS(session.finish(), Error);
-  refused(random_tensor({2, 2, 5}));
+  CHECK_THROWS_WITH_AS(session.finish(), "finish after finish; reset() begins a new signal", Error);
+  refused(random_tensor({2, 2, 5}), "push after finish; reset() begins a new signal");
 }
 
 TEST_CASE("a signal that ends where padding can't be is refused, and nothing before it is lost") {
@@ -151,7 +154,10 @@ TEST_CASE("a signal that ends where padding can't be is refused, and nothing bef
   const graphs::Network strided = network_of(conv("a", "kernel_size: 7, stride: 4, padding: same_tf"));
   StreamSession other(graphs::compile_stream(strided, {.dimensions = {{"length", 40}}}, 8), {.max_chunk = 8});
   CHECK(other.push(std::vector{random_tensor({2, 2, 7}).view()})[0].shape()[2] == 1);
-  CHECK_THROWS_AS(other.finish(), Error);
+  CHECK_THROWS_WITH_AS(other.finish(),
+                       "network:7: Conv1d 'a': the signal ends after 7 samples here; its padding was prepared for "
+                       "lengths of a multiple of 4 plus 0",
+                       Error);
 }
 
 TEST_CASE("a stream begins in silence or in its own context") {
