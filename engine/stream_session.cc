@@ -17,6 +17,10 @@ std::shared_ptr<const Plan> checked(std::shared_ptr<const Plan> plan, const Stre
   return plan;
 }
 
+// A window of up to as many bytes has memory of its own, and as much again to slide in.
+constexpr int64_t kLargestSliding = int64_t{1} << 20;
+constexpr int64_t kTensorAlignment = 16;
+
 bool timed(const TensorType& type) { return type.time_axis != TensorType::kNoTime; }
 
 // Gives out memory of an arena that is counted first and then made.
@@ -57,7 +61,7 @@ void StreamSession::lay_out() {
   const StreamSizes sizes = times_.sizes(options_.max_chunk);
   if (!stream_fits(*plan_, times_, sizes)) {
     throw Error(ErrorCategory::kShape, "network '" + plan_->name +
-                                           "' was compiled for too short a signal to stream in " + "pushes of " +
+                                           "' was compiled for too short a signal for pushes of " +
                                            std::to_string(options_.max_chunk) + " samples");
   }
   for (size_t i = 0; i < values_.size(); ++i) {
@@ -94,20 +98,31 @@ void StreamSession::lay_out() {
       output.early = layout.take(bytes_of(values_[root], output.lead));
       output.joined = layout.take(bytes_of(values_[root], output.lead + sizes.fresh[root]));
     }
-    // Windows and workspace are used by one step at a time.
-    const int64_t shared = layout.used();
-    int64_t most = 0;
     for (size_t i = 0; i < steps_.size(); ++i) {
-      Layout own(arena_.data() == nullptr ? nullptr : arena_.data() + shared);
       Step& step = steps_[i];
       step.gathered.clear();
       step.timed.clear();
       for (size_t input = 0; input < plan_->steps[i].inputs.size() && !times_.is_constant(i); ++input) {
         const int value = plan_->steps[i].inputs[input];
         if (value < 0 || !timed(plan_->values[static_cast<size_t>(value)].type)) continue;
-        const int64_t window = sizes.windows[i][step.timed.size()];
+        const int64_t bytes = bytes_of(value_of(value), sizes.windows[i][step.timed.size()]);
         step.timed.push_back(input);
-        step.gathered.push_back(own.take(bytes_of(value_of(value), window)));
+        // No window reaches back where nothing is kept.
+        const bool slides = bytes <= kLargestSliding && value_of(value).capacity > 0;
+        step.gathered.push_back({nullptr, slides ? 2 * bytes : 0, 0, {}});
+        if (slides) step.gathered.back().memory = layout.take(2 * bytes);
+      }
+    }
+    // Larger windows, and workspace, are used by one step at a time.
+    const int64_t shared = layout.used();
+    int64_t most = 0;
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      Layout own(arena_.data() == nullptr ? nullptr : arena_.data() + shared);
+      Step& step = steps_[i];
+      for (size_t input = 0; input < step.timed.size(); ++input) {
+        if (step.gathered[input].room > 0) continue;
+        const Value& value = value_of(plan_->steps[i].inputs[step.timed[input]]);
+        step.gathered[input].memory = own.take(bytes_of(value, sizes.windows[i][input]));
       }
       step.workspace = own.take(plan_->steps[i].kernel->workspace_bytes());
       most = std::max(most, own.used());
@@ -134,7 +149,8 @@ void StreamSession::lay_out() {
 void StreamSession::begin() {
   state_ = times_.start();
   constants_known_ = false;
-  for (const Step& step : steps_) {
+  for (Step& step : steps_) {
+    for (Gathered& gathered : step.gathered) gathered.held = {};
     if (step.state_bytes > 0) std::memset(step.state, 0, static_cast<size_t>(step.state_bytes));
   }
   silence_left_ = 0;
@@ -224,13 +240,23 @@ void StreamSession::run_constants() {
   constants_known_ = true;
 }
 
-// A stretch of an input, contiguous: as it was just made, or put together from what was kept.
+// A stretch of an input, contiguous: as it was just made, or put together from what was kept. While pushes are of one
+// length (a multiple of the alignment), only what is new is copied.
 std::byte* StreamSession::window_data(size_t index, size_t input, Stretch window) {
-  const Step& step = steps_[index];
+  Step& step = steps_[index];
   const Value& value = value_of(plan_->steps[index].inputs[step.timed[input]]);
   if (window == value.stretch || window.size() == 0) return value.fresh;
-  std::byte* const target = step.gathered[input];
+  Gathered& gathered = step.gathered[input];
   const int64_t row = window.size() * value.inner;
+  const int64_t shift = window.end - gathered.held.end;
+  const int64_t next = gathered.at + shift * value.inner;
+  const bool slides = gathered.held.size() == window.size() && shift > 0 && shift < window.size() &&
+                      gathered.held.end >= value.stretch.begin && shift * value.inner % kTensorAlignment == 0 &&
+                      next + value.outer * row <= gathered.room;
+  const Stretch missing{slides ? gathered.held.end : window.begin, window.end};
+  gathered.at = slides ? next : 0;
+  gathered.held = window;
+  std::byte* const target = gathered.memory + gathered.at;
   const auto copy = [&](Stretch part, const std::byte* source, int64_t source_row, int64_t source_begin) {
     if (part.size() <= 0) return;
     for (int64_t o = 0; o < value.outer; ++o) {
@@ -240,14 +266,14 @@ std::byte* StreamSession::window_data(size_t index, size_t input, Stretch window
     }
   };
   // The ring from its beginning to its end, and from its beginning again.
-  Stretch old{window.begin, std::min(window.end, value.stretch.begin)};
+  Stretch old{missing.begin, std::min(window.end, value.stretch.begin)};
   while (old.size() > 0) {
     const int64_t round = old.begin / value.capacity * value.capacity;
     const Stretch part{old.begin, std::min(old.end, round + value.capacity)};
     copy(part, value.history, value.capacity * value.inner, round);
     old.begin = part.end;
   }
-  copy({std::max(window.begin, value.stretch.begin), window.end}, value.fresh, value.stretch.size() * value.inner,
+  copy({std::max(missing.begin, value.stretch.begin), window.end}, value.fresh, value.stretch.size() * value.inner,
        value.stretch.begin);
   return target;
 }

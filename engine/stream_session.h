@@ -61,11 +61,19 @@ class StreamSession {
     std::byte* history = nullptr;
     Stretch stretch;
   };
+  // Where a window is put together: [outer, window, inner]. One that follows on another of its size begins a little
+  // further, at `at`: what is new to a row goes over what has expired of the next row, and the rest stays in place.
+  struct Gathered {
+    std::byte* memory = nullptr;
+    int64_t room = 0;  // bytes, to slide in; 0: the memory is shared with other steps
+    int64_t at = 0;    // bytes
+    Stretch held;
+  };
   struct Step {
     std::vector<TensorView> inputs;
     std::vector<TensorView> outputs;
-    std::vector<size_t> timed;         // those inputs that have time
-    std::vector<std::byte*> gathered;  // for each of these, where a window is put together
+    std::vector<size_t> timed;       // those inputs that have time
+    std::vector<Gathered> gathered;  // for each of these
     std::byte* workspace = nullptr;
     std::byte* state = nullptr;
     int64_t state_bytes = 0;

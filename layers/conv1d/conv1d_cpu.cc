@@ -32,7 +32,10 @@ namespace {
 constexpr int64_t kGateFloats = 12288;  // for the sums of gates: 48 KB more
 constexpr int64_t kRows = 6;            // output channels a block; 6 x 16 floats fill 12 of AVX2's 16 registers
 constexpr int64_t kNarrow = 8;          // positions a strip at a tile's end
-constexpr int64_t kDirectRows = 4;      // up to as many outputs a group, copying the input costs more than it saves
+// Up to as many outputs a group, or floats of input (a stream's window, near the core anyway), copying the input costs
+// more than it saves.
+constexpr int64_t kDirectRows = 4;
+constexpr int64_t kDirectFloats = 65536;
 
 struct Conv {
   Conv1dProblem problem;
@@ -180,7 +183,8 @@ void all_rows(const Stretch& conv, int64_t group, Operands in, int64_t skipped, 
 // Whether a tile may be read where it lies: at unit stride, away from the ends, lanes past its last position included.
 bool reads_direct(const Stretch& conv, int64_t first, int64_t count) {
   const Conv1dProblem& p = conv.problem;
-  if (p.stride != 1 || p.group_out() > kDirectRows || conv.tiling.chunks.size() > 1) return false;
+  if (p.stride != 1 || conv.tiling.chunks.size() > 1) return false;
+  if (p.group_out() > kDirectRows && p.group_in() * p.length > kDirectFloats) return false;
   const int64_t begin = first - p.pad_left;
   return begin >= 0 && begin + round_up(count, kNarrow) + p.dilation * (p.kernel_size - 1) <= p.length;
 }
