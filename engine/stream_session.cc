@@ -19,7 +19,6 @@ std::shared_ptr<const Plan> checked(std::shared_ptr<const Plan> plan, const Stre
 
 // A window of up to as many bytes has memory of its own, and as much again to slide in.
 constexpr int64_t kLargestSliding = int64_t{1} << 20;
-constexpr int64_t kTensorAlignment = 16;
 
 bool timed(const TensorType& type) { return type.time_axis != TensorType::kNoTime; }
 
@@ -240,18 +239,17 @@ void StreamSession::run_constants() {
   constants_known_ = true;
 }
 
-// A stretch of an input, contiguous: as it was just made, or put together from what was kept. While pushes are of one
-// length (a multiple of the alignment), only what is new is copied.
+// A stretch of an input, contiguous: as it was just made, or put together from what was kept; while pushes are of one
+// length that keeps tensors at multiples of 16 bytes, only what is new is copied.
 std::byte* StreamSession::window_data(size_t index, size_t input, Stretch window) {
-  Step& step = steps_[index];
-  const Value& value = value_of(plan_->steps[index].inputs[step.timed[input]]);
+  const Value& value = value_of(plan_->steps[index].inputs[steps_[index].timed[input]]);
   if (window == value.stretch || window.size() == 0) return value.fresh;
-  Gathered& gathered = step.gathered[input];
+  Gathered& gathered = steps_[index].gathered[input];
   const int64_t row = window.size() * value.inner;
   const int64_t shift = window.end - gathered.held.end;
   const int64_t next = gathered.at + shift * value.inner;
   const bool slides = gathered.held.size() == window.size() && shift > 0 && shift < window.size() &&
-                      gathered.held.end >= value.stretch.begin && shift * value.inner % kTensorAlignment == 0 &&
+                      gathered.held.end >= value.stretch.begin && shift * value.inner % 16 == 0 &&
                       next + value.outer * row <= gathered.room;
   const Stretch missing{slides ? gathered.held.end : window.begin, window.end};
   gathered.at = slides ? next : 0;

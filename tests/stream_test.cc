@@ -51,6 +51,26 @@ TEST_CASE("convolutions in pieces are those of the whole signal") {
   }
 }
 
+TEST_CASE("windows that slide, and begin anew where the chunk changes") {
+  const graphs::Network network = network_of(
+      conv("a", "kernel_size: 3, dilation: 50, padding: causal", 2, 9) +
+      conv("b", "kernel_size: 2, dilation: 37, padding: 20", 9, 5) + "  - {name: c, type: ReLU}\n" +
+      conv("d", "kernel_size: 6, dilation: 3, padding: causal", 5, 5) + "  - {name: e, type: Add, inputs: [d, c]}\n");
+  const Tensor signal = random_tensor({2, 2, 2500});
+  graphs::CompileOptions options;
+  options.dimensions[graphs::time_symbol(network.graph())] = 2500;
+  const auto whole = run_whole(network, options, signal);
+  for (const std::vector<int64_t>& chunks : std::vector<std::vector<int64_t>>{
+           {16}, {64}, {4, 4, 4, 4, 4, 12}, {64, 64, 64, 0, 64, 60, 64, 3, 3, 64, 64, 64, 1}}) {
+    StreamSession session(graphs::compile_stream(network, options, 64), {.max_chunk = 64});
+    for (int round = 0; round < 2; ++round) {
+      const auto pieces = stream(session, signal, chunks);
+      CHECK_MESSAGE(same_bits(pieces[0], whole[0]), "chunks of " << chunks[0] << ", seed " << test_seed());
+      session.reset();
+    }
+  }
+}
+
 TEST_CASE("branches of different delay meet") {
   const graphs::Network network =
       network_of(conv("a", "kernel_size: 5, padding: 2") + conv("b", "kernel_size: 31, dilation: 2, padding: 30") +
