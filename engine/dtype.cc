@@ -34,6 +34,21 @@ int64_t size_of(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].bytes;
 std::string_view to_string(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].name; }
 bool is_floating_point(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].floating_point; }
 
+double eps_of(Precision precision) {
+  switch (precision) {
+    case Precision::kFloat64:
+      return 0x1p-53;
+    case Precision::kTf32:
+    case Precision::kFloat16:
+      return 0x1p-11;
+    case Precision::kBFloat16:
+      return 0x1p-8;
+    case Precision::kFloat32:
+      break;
+  }
+  return 0x1p-24;
+}
+
 std::string_view to_string(Precision precision) { return kPrecisions[static_cast<size_t>(precision)]; }
 
 Precision parse_precision(std::string_view text) {

@@ -31,6 +31,8 @@ struct DTypeOf<int64_t> {
 // float64 runs every layer's reference on the CPU.
 enum class Precision : uint8_t { kFloat32, kFloat64, kTf32, kFloat16, kBFloat16 };
 
+// The error unit of a precision, in which error bounds count: half a step at 1.
+double eps_of(Precision precision);
 std::string_view to_string(Precision precision);
 Precision parse_precision(std::string_view text);  // throws Error(kUnsupported), listing the names
 

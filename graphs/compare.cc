@@ -20,22 +20,6 @@ constexpr double kSmallestFloat = 0x1p-149;  // a subnormal result is rounded by
 constexpr int64_t kDrawnElements = 64;       // fewer would make the largest error a matter of luck
 constexpr int64_t kMaxDraws = 8;
 
-// The error unit of a precision, in which ErrorBound's factor counts.
-double eps_of(Precision precision) {
-  switch (precision) {
-    case Precision::kFloat64:
-      return 0x1p-53;
-    case Precision::kTf32:
-    case Precision::kFloat16:
-      return 0x1p-11;
-    case Precision::kBFloat16:
-      return 0x1p-8;
-    case Precision::kFloat32:
-      break;
-  }
-  return kFloat32Eps;
-}
-
 Tensor to_double(const TensorView& view) {
   Tensor host = copy_of(view);
   return is_floating_point(host.type().dtype) ? host.to(DType::kFloat64) : std::move(host);
@@ -118,7 +102,8 @@ class ReferenceRun {
     std::vector<Tensor> outputs = layer.run(context_, inputs);
     if (noise == nullptr) return outputs;
     const std::vector<Tensor> scales = layer.scales(context_, inputs, outputs);
-    const double unit = kSequentialRms * kFloat32Eps * std::min(layer.factor(), 1.0);
+    const double unit =
+        kSequentialRms * std::max(eps_of(options_.compile.precision), kFloat32Eps) * std::min(layer.factor(), 1.0);
     for (size_t port = 0; port < outputs.size(); ++port) {
       if (outputs[port].type().dtype != DType::kFloat64) continue;
       const std::span<const double> scale = scales[port].as<const double>();

@@ -117,10 +117,6 @@ void check_options(const CompileOptions& options) {
   if (options.precision == Precision::kFloat64 && options.device.is_cuda()) {
     throw Error(ErrorCategory::kUnsupported, "precision float64 is the reference's, which runs on the CPU");
   }
-  if (options.precision != Precision::kFloat32 && options.precision != Precision::kFloat64) {
-    throw Error(ErrorCategory::kUnsupported,
-                "no layer computes in " + std::string(to_string(options.precision)) + " yet; float32 and float64 are");
-  }
 }
 
 // Makes one Plan.
@@ -211,7 +207,8 @@ class Compiler {
       const std::vector<TensorType> inputs = types_of(node.inputs, types_);
       const std::vector<TensorType> outputs = types_of(node.outputs, types_);
       const layers::Weights weights = weights_of(node, weights_, options_.device, store_);
-      const layers::PrepareArgs args{inputs, outputs, options_.device, options_.workspace_limit, weights};
+      const layers::PrepareArgs args{inputs,  outputs,           options_.device, options_.workspace_limit,
+                                     weights, options_.precision};
       const std::vector<layers::Implementation> list = node.layer->implementations(args);
       asked_exists_ |= std::ranges::count(list, options_.implementation, &layers::Implementation::name) > 0;
       use(args, list);

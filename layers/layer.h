@@ -44,6 +44,7 @@ struct PrepareArgs {
   Device device;
   int64_t workspace_limit = 0;  // bytes that an implementation's workspace should stay under
   const Weights& weights;
+  Precision precision = Precision::kFloat32;  // what implementations must reach; those that are more exact may do
 };
 
 // One way to compute a layer. `prepare` may be called while the PrepareArgs that it was made from live.

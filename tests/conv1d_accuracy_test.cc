@@ -103,6 +103,42 @@ TEST_CASE("conv1d: accuracy on data of many kinds") {
   }
 }
 
+// Every implementation may be asked for less than float32; those that have nothing faster stay with it.
+TEST_CASE("conv1d: precision tf32, float16 and bfloat16") {
+  std::mt19937 random(test_seed());
+  const Conv1dCase cases[] = {
+      {2, 64, 128, 1301, 3, 4, 3, 0}, {2, 32, 24, 3000, 11, 5, 1, 25}, {1, 4, 70, 2000, 15, 1, 1, 7}};
+  for (const Conv1dCase& c : cases) {
+    std::printf("error / (2^-11 * sum |w x|): %s\n", to_string(c).c_str());
+    const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
+    for (const Kind& kind : kinds()) {
+      std::vector<Tensor> inputs;
+      inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
+      const Parameters parameters = random_parameters(*layer);
+      fill(inputs[0], kind.draw, random);
+      const Truth truth = reference_truth(*layer, inputs, parameters);
+      std::printf("  %-10s", kind.name);
+      for (const char* name : {"cpu.eigen", "cuda.direct", "cuda.tensor", "cuda.wgmma"}) {
+        if (std::string(name).starts_with("cuda") && !cuda_available()) continue;
+        for (const Precision precision : {Precision::kTf32, Precision::kFloat16, Precision::kBFloat16}) {
+          const int64_t products = c.in_channels / c.groups * c.kernel_size;
+          const double second =
+              static_cast<double>(products) * 0x1p-38 * largest(parameters.at("weight")) * largest(inputs[0]);
+          const std::vector<Tensor> outputs =
+              run_implementation(*layer, name, inputs, parameters, DType::kFloat32, 1, precision);
+          // Two roundings to 11 bits a product, and the float32 sum's own.
+          const double found = errors_of(outputs[0], truth, second).units * 0x1p-24 / 0x1p-11;
+          if (precision == Precision::kTf32) std::printf("  %s %.3f", name, found);
+          if (!kind.wide) CHECK(found <= 2 * (1 + truth.factor * 0x1p-13));
+          const double allowed = eps_of(precision) / 0x1p-24;
+          CHECK(errors_of(outputs[0], truth, second).share <= allowed);
+        }
+      }
+      std::printf("\n");
+    }
+  }
+}
+
 TEST_CASE("conv1d: Inf and NaN through tensor cores") {
   const Conv1dCase c{2, 32, 40, 611, 3, 4, 3, 5};
   const std::unique_ptr<layers::Layer> layer = make_conv1d(c);

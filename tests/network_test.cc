@@ -323,8 +323,9 @@ TEST_CASE("implementations are chosen by name, in the description or in the opti
 TEST_CASE("what can't be provided is refused before anything runs") {
   const Network network = Network::from_memory(kTcn, {});
   CompileOptions options;
+  // Less than float32 may be computed in float32.
   options.precision = Precision::kBFloat16;
-  CHECK_THROWS_AS(network.compile(options), Error);
+  CHECK(network.compile(options)->precision == Precision::kBFloat16);
   options.precision = Precision::kFloat32;
   options.device = {DeviceType::kCuda, 99};
   try {

@@ -61,12 +61,12 @@ inline Parameters random_parameters(const layers::Layer& layer) {
 class PreparedLayer {
  public:
   PreparedLayer(const layers::Layer& layer, std::span<const Tensor> inputs, const Parameters& parameters, DType edge,
-                Device device)
+                Device device, Precision precision = Precision::kFloat32)
       : layer_(layer),
         types_(input_types(inputs, edge)),
         outputs_(layer.infer(types_)),
         weights_("test", device, store_),
-        args_{types_, outputs_, device, kWorkspaceLimit, weights_} {
+        args_{types_, outputs_, device, kWorkspaceLimit, weights_, precision} {
     for (const auto& [name, tensor] : parameters) weights_.set(name, tensor);
   }
   PreparedLayer(const PreparedLayer&) = delete;
@@ -179,9 +179,10 @@ inline std::vector<Tensor> converted(std::span<const Tensor> tensors, DType edge
 // `edge`. Error(kUnsupported) where there is none such or it declines.
 inline std::vector<Tensor> run_implementation(const layers::Layer& layer, const std::string& name,
                                               std::span<const Tensor> inputs, const Parameters& parameters,
-                                              DType edge = DType::kFloat32, int threads = 1) {
+                                              DType edge = DType::kFloat32, int threads = 1,
+                                              Precision precision = Precision::kFloat32) {
   const Device device{name.starts_with("cuda") ? DeviceType::kCuda : DeviceType::kCpu, 0};
-  const PreparedLayer prepared(layer, inputs, parameters, edge, device);
+  const PreparedLayer prepared(layer, inputs, parameters, edge, device, precision);
   for (const layers::Implementation& implementation : prepared.implementations()) {
     if (implementation.name != name) continue;
     if (!implementation.declined.empty()) {

@@ -57,6 +57,7 @@ ConvRequest request_of(const BenchOptions& options) {
     request.scope = Scope::kPicked;
   }
   if (options.repeats > 0) request.repeats = options.repeats;
+  request.precision = parse_precision(options.network.precision);
   return request;
 }
 
@@ -110,7 +111,12 @@ int bench_conv1d(const BenchOptions& options) {
   const Machine machine = describe_machine(device);
   const Peaks peaks = bench_device->measure_peaks(options.repeats > 0 ? options.repeats : kDefaultRepeats);
   const Table table = make_case_table();
+  const Precision precision = request_of(options).precision;
+  if (precision == Precision::kFloat64) {
+    throw Error(ErrorCategory::kUnsupported, "precision float64 is the reference's, which is not timed here");
+  }
   if (!options.json) print_head(machine, peaks);
+  if (!options.json && precision != Precision::kFloat32) fmt::print("precision {}\n", to_string(precision));
   if (!options.json && by_case) fmt::print("{}", table.header());
   std::vector<CaseResult> results;
   for (ConvCase& conv_case : cases) {

@@ -168,8 +168,8 @@ std::vector<ConvTiming> ConvProblem::time_all(const ConvRequest& request,
   for (const auto& [name, tensor] : parameters_) weights.set(name, tensor);
   const std::vector<TensorType> inputs = {{DType::kFloat32, {sizes_.batch, sizes_.in_channels, sizes_.length}, 2}};
   const std::vector<TensorType> outputs = layer->infer(inputs);
-  const layers::PrepareArgs args{inputs, outputs, where, kWorkspaceLimit, weights};
-  const double promise = layer->error_bound(args).factor;
+  const layers::PrepareArgs args{inputs, outputs, where, kWorkspaceLimit, weights, request.precision};
+  const double promise = layer->error_bound(args).factor * eps_of(request.precision) / kEps;
   std::vector<ConvTiming> timings;
   for (const layers::Implementation& implementation : layer->implementations(args)) {
     const bool wanted = only.empty() ? implementation.name != "cpu.reference" : implementation.name == only;

@@ -39,6 +39,7 @@ struct ConvRequest {
   std::string only;  // an implementation's name; empty: all but the reference
   int repeats = 1;
   Scope scope = Scope::kAll;
+  Precision precision = Precision::kFloat32;  // that implementations must reach
 };
 
 class ConvProblem {

@@ -4,7 +4,8 @@
 // Precision    as cuda.tensor: x and w are split into float16 pairs after scaling by powers of two (x: per stage, w:
 // per
 //              output channel); three products, in a stack four; summed by the tensor cores for up to four steps, then
-//              added to a float32 sum. A tile with an x that can't be scaled is computed by FMA in float32.
+//              added to a float32 sum. A tile with an x that can't be scaled is computed by FMA in float32. In tf32,
+//              float16 and bfloat16 the product of the high parts alone: 11 bits, as TF32 has.
 // Blocks       512 threads, one block a multiprocessor, which walks over tiles: warps 0 to 7 are two warpgroups that
 //              multiply and store, 8 to 14 convert, 15 starts copies. Rings of barriers are all that they share.
 // Stages       see conv1d_wgmma.h. Raw rows come by copies of 16 bytes (from the boundary before them, so any length
@@ -43,12 +44,12 @@ __device__ __forceinline__ void pin(float (&sum)[64]) {
 
 // Steps of a stage: products into `sum`, in units of the true x. Straight code: the compiler waits after every product
 // that it finds in a loop.
-template <Layout BlockLayout, int Steps>
+template <Layout BlockLayout, int Products, int Steps>
 __device__ __forceinline__ void multiply_steps(const Geometry& g, const int32_t* step_rows, uint32_t weights,
                                                uint32_t octets, float unscale_x, float (&sum)[64]) {
   constexpr BlockShape kShape = block_shape(BlockLayout);
   constexpr int kPartBytes = kShape.rows * 32;
-  constexpr int kStepBytes = kPartBytes * (BlockLayout == Layout::kStack ? 1 : 2);
+  constexpr int kStepBytes = kPartBytes * (BlockLayout == Layout::kStack || Products == 1 ? 1 : 2);
   uint64_t w_high = operand(weights, kShape.rows * 16);
   const uint64_t x = operand(octets, g.octet_rows * 16);
   const auto low = static_cast<uint64_t>(g.part_bytes >> 4);
@@ -61,13 +62,13 @@ __device__ __forceinline__ void multiply_steps(const Geometry& g, const int32_t*
 #pragma unroll
   for (int step = 0; step < Steps; ++step, w_high += kStepBytes >> 4) {
     // Small terms first.
-    if constexpr (BlockLayout == Layout::kStack) {
+    if constexpr (Products > 1 && BlockLayout == Layout::kStack) {
       multiply(part, w_high, x_high[step] + low, step > 0);
-    } else {
+    } else if constexpr (Products > 1) {
       multiply(part, w_high + (kPartBytes >> 4), x_high[step], step > 0);
       multiply(part, w_high, x_high[step] + low, true);
     }
-    multiply(part, w_high, x_high[step], true);
+    multiply(part, w_high, x_high[step], Products > 1 || step > 0);
   }
   commit_products();
   wait_products();
@@ -76,22 +77,22 @@ __device__ __forceinline__ void multiply_steps(const Geometry& g, const int32_t*
   for (int i = 0; i < 64; ++i) sum[i] = fmaf(part[i], unscale_x, sum[i]);
 }
 
-template <Layout BlockLayout>
+template <Layout BlockLayout, int Products>
 __device__ __forceinline__ void multiply_chunk(int steps, const Geometry& g, const int32_t* step_rows, uint32_t weights,
                                                uint32_t octets, float unscale_x, float (&sum)[64]) {
   switch (steps) {
     case 1:
-      return multiply_steps<BlockLayout, 1>(g, step_rows, weights, octets, unscale_x, sum);
+      return multiply_steps<BlockLayout, Products, 1>(g, step_rows, weights, octets, unscale_x, sum);
     case 2:
-      return multiply_steps<BlockLayout, 2>(g, step_rows, weights, octets, unscale_x, sum);
+      return multiply_steps<BlockLayout, Products, 2>(g, step_rows, weights, octets, unscale_x, sum);
     case 3:
-      return multiply_steps<BlockLayout, 3>(g, step_rows, weights, octets, unscale_x, sum);
+      return multiply_steps<BlockLayout, Products, 3>(g, step_rows, weights, octets, unscale_x, sum);
     default:
-      return multiply_steps<BlockLayout, 4>(g, step_rows, weights, octets, unscale_x, sum);
+      return multiply_steps<BlockLayout, Products, 4>(g, step_rows, weights, octets, unscale_x, sum);
   }
 }
 
-template <Layout BlockLayout, bool Plain>
+template <Layout BlockLayout, bool Plain, int Products>
 __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared& s) {
   const Geometry& g = a.g;
   const int warpgroup = threadIdx.x / 128;
@@ -114,8 +115,8 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
         const int last = min(first + g.chunk_steps, g.steps);
         if (!g.resident) wait(s.weights_full(weights.slot), weights.parity);
         const int at = g.resident ? (stage * g.steps + first) * g.step_bytes() : weights.slot * g.weight_slot_bytes;
-        multiply_chunk<BlockLayout>(last - first, g, s.step_rows() + first, s.weights(at) + weights_at, octets,
-                                    unscale_x, sum);
+        multiply_chunk<BlockLayout, Products>(last - first, g, s.step_rows() + first, s.weights(at) + weights_at,
+                                              octets, unscale_x, sum);
         if (!g.resident) {
           if (signals) arrive(s.weights_empty(weights.slot));
           weights.advance(g.weight_slots);
@@ -135,7 +136,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
 
 #endif
 
-template <Layout BlockLayout, bool Plain>
+template <Layout BlockLayout, bool Plain, int Products>
 __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
 #ifdef STRAND_WGMMA
   extern __shared__ __align__(128) uint8_t memory[];
@@ -162,11 +163,11 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
     if (threadIdx.x / 32 == 15) {
       load(a, s);
     } else {
-      convert(a, s);
+      convert<Products>(a, s);
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 168;");
-    multiply_tiles<BlockLayout, Plain>(a, s);
+    multiply_tiles<BlockLayout, Plain, Products>(a, s);
   }
 #endif
 }
@@ -174,10 +175,12 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
 using KernelFunction = void (*)(Arguments);
 
 template <bool Plain>
-KernelFunction kernel_for(Layout layout) {
-  static constexpr KernelFunction kKernels[] = {wgmma_kernel<Layout::kSplit, Plain>, wgmma_kernel<Layout::kWide, Plain>,
-                                                wgmma_kernel<Layout::kStack, Plain>};
-  return kKernels[static_cast<int>(layout)];
+KernelFunction kernel_for(const Geometry& g) {
+  if (g.products == 1) {
+    return g.layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, Plain, 1> : wgmma_kernel<Layout::kWide, Plain, 1>;
+  }
+  if (g.layout == Layout::kStack) return wgmma_kernel<Layout::kStack, Plain, 3>;
+  return g.layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, Plain, 3> : wgmma_kernel<Layout::kWide, Plain, 3>;
 }
 
 int64_t channel_blocks(const Conv1dProblem& p, const Geometry& g) {
@@ -210,8 +213,8 @@ Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args
   result.tables = result.unscale + bytes(packed.unscale);
   // Everything that the layout depends on, and nothing that changes with batch or length alone.
   std::string key = "wgmma";
-  for (const int part :
-       {static_cast<int>(g.layout), p.epilogue.gated ? 1 : 0, g.flat ? 1 : 0, g.stage_channels, g.stage_taps}) {
+  for (const int part : {static_cast<int>(g.layout), g.products, p.epilogue.gated ? 1 : 0, g.flat ? 1 : 0,
+                         g.stage_channels, g.stage_taps}) {
     key += "." + std::to_string(part);
   }
   result.buffer = args.weights.pack(key, result.tables + bytes(tables), [&](std::byte* target) {
@@ -230,7 +233,7 @@ class WgmmaKernel final : public Kernel {
   WgmmaKernel(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args)
       : tables_(upload(p, g, args)),
         weights_(plain_weights(p, args)),
-        kernel_(p.epilogue.none() ? kernel_for<true>(g.layout) : kernel_for<false>(g.layout)) {
+        kernel_(p.epilogue.none() ? kernel_for<true>(g) : kernel_for<false>(g)) {
     a_.p = p;
     a_.g = g;
     a_.out_length = args.outputs[0].shape[2];
@@ -292,8 +295,10 @@ Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& arg
 #ifndef STRAND_HAVE_SM90A
   result.declined = "built without sm_90a";
 #endif
+  const bool exact = args.precision == Precision::kFloat32 || args.precision == Precision::kFloat64;
+  const int products = exact ? 3 : 1;
   wgmma::Geometry geometry;
-  if (result.declined.empty()) result.declined = wgmma::choose_geometry(problem, kSharedMemory, geometry);
+  if (result.declined.empty()) result.declined = wgmma::choose_geometry(problem, kSharedMemory, geometry, products);
   if (result.declined.empty()) {
     // Tile numbers run ahead by a grid: half of what an int holds is enough for both.
     if (wgmma::tile_count(problem, geometry, args.outputs[0].shape[2]) > INT32_MAX / 2) {

@@ -49,6 +49,7 @@ constexpr BlockShape block_shape(Layout layout) {
 
 struct Geometry {
   Layout layout = Layout::kSplit;
+  int products = 3;  // of float16 a float32 one; 1 where less precision was asked for: high parts alone
   bool flat = false;
   bool resident = false;  // all weights of one block of output channels stay in shared memory
   int stage_channels = 0;
@@ -73,13 +74,14 @@ struct Geometry {
   constexpr BlockShape shape() const { return block_shape(layout); }
   constexpr int stages() const { return channel_stages * tap_stages; }
   constexpr int total_steps() const { return stages() * steps; }
-  // Bytes of weights a step: rows x 16 values, high and low; in a stack the rows are both already.
-  constexpr int step_bytes() const { return shape().rows * 32 * (layout == Layout::kStack ? 1 : 2); }
+  constexpr int parts() const { return products == 1 ? 1 : 2; }  // of a value: high and low
+  // Bytes of weights a step: rows x 16 values; in a stack the rows are both parts already.
+  constexpr int step_bytes() const { return shape().rows * 32 * (layout == Layout::kStack ? 1 : parts()); }
   constexpr int items() const { return octets * (flat ? shape().columns : positions); }
 };
 
 // Fills in `geometry`, or says why the problem is not for warpgroup products.
-std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry);
+std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry, int products = 3);
 
 // Rows (of 16 bytes) from a slot's first octet to the first of each step's two.
 std::vector<int32_t> step_rows(const Conv1dProblem& problem, const Geometry& geometry);

@@ -56,6 +56,7 @@ inline __device__ float stage_scale(const Shared& s, int slot, int parity, uint3
   return __int_as_float((127 + shift) << 23);
 }
 
+template <int Products>
 __device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, int row, const float (&v)[8],
                                             float scale) {
   uint4 high;
@@ -65,7 +66,7 @@ __device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, int
   split(v[4], v[5], scale, high.z, low.z);
   split(v[6], v[7], scale, high.w, low.w);
   *reinterpret_cast<uint4*>(octets + row * 16) = high;
-  *reinterpret_cast<uint4*>(octets + part_bytes + row * 16) = low;
+  if constexpr (Products > 1) *reinterpret_cast<uint4*>(octets + part_bytes + row * 16) = low;
 }
 
 // A converter thread's items: eight channels at one position each. `Whole`: no channel is missing, and all rows have
@@ -96,8 +97,9 @@ __device__ __forceinline__ void read_items(const Arguments& a, const StagePlace&
 }
 
 // Octets of 8 channels, over the raw rows that they are made of: all are read before the first is written.
-inline __device__ void convert_shared(const Arguments& a, const Shared& s, const StagePlace& place, int slot,
-                                      int parity, int first) {
+template <int Products>
+__device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s, const StagePlace& place, int slot,
+                                               int parity, int first) {
   const Geometry& g = a.g;
   const uint32_t raw = shared_address(s.slot(slot));
   const int items = g.items();
@@ -125,15 +127,16 @@ inline __device__ void convert_shared(const Arguments& a, const Shared& s, const
       const int position = item - octet * g.positions;
       const auto within = static_cast<int>(a.stride_by.divide(static_cast<uint32_t>(position)));
       const int phase = position - within * static_cast<int>(a.stride_by.value);
-      store_octet(octets, g.part_bytes, phase * g.phase_rows + octet * g.octet_rows + within, v[i], scale);
+      store_octet<Products>(octets, g.part_bytes, phase * g.phase_rows + octet * g.octet_rows + within, v[i], scale);
     }
   }
 }
 
 // Octets of 8 (channel, tap) pairs. A warp makes four octets of eight rows each: at large strides its lanes would all
 // read from few banks if they went along the rows.
-inline __device__ void convert_flat(const Arguments& a, const Shared& s, const StagePlace& place, int slot, int parity,
-                                    int first) {
+template <int Products>
+__device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s, const StagePlace& place, int slot,
+                                             int parity, int first) {
   const Geometry& g = a.g;
   const uint32_t raw = shared_address(s.slot(slot));
   uint32_t largest = 0;
@@ -163,11 +166,12 @@ inline __device__ void convert_flat(const Arguments& a, const Shared& s, const S
       const int offset = position + (element & 0xFFFF) * static_cast<int>(a.p.dilation);
       v[i] = exists ? load_shared(raw + (channel * g.pitch + place.lead(channel) + offset) * 4) : 0.0F;
     }
-    store_octet(octets, g.part_bytes, octet * g.octet_rows + row, v, scale);
+    store_octet<Products>(octets, g.part_bytes, octet * g.octet_rows + row, v, scale);
   }
 }
 
-inline __device__ void convert(const Arguments& a, const Shared& s) {
+template <int Products>
+__device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
   const Geometry& g = a.g;
   const int thread = threadIdx.x - 256;
   Cursor cursor;
@@ -183,9 +187,9 @@ inline __device__ void convert(const Arguments& a, const Shared& s) {
       const int first =
           thread + rotation < kConverterThreads ? thread + rotation : thread + rotation - kConverterThreads;
       if (g.flat) {
-        convert_flat(a, s, place, cursor.slot, parity, first);
+        convert_flat<Products>(a, s, place, cursor.slot, parity, first);
       } else {
-        convert_shared(a, s, place, cursor.slot, parity, first);
+        convert_shared<Products>(a, s, place, cursor.slot, parity, first);
       }
       fence_shared_writes();
       __syncwarp();

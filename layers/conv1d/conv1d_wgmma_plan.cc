@@ -19,9 +19,9 @@ constexpr int kMaxExponent = 60;  // of a weight that is scaled
 constexpr int kWarps = 8;
 constexpr int64_t kMaxResidentBlocks = 33;
 
-Layout layout_for(const Conv1dProblem& p) {
+Layout layout_for(const Conv1dProblem& p, int products) {
   const int64_t out_channels = p.group_out();
-  if (out_channels <= 32 && !p.epilogue.gated) return Layout::kStack;
+  if (out_channels <= 32 && !p.epilogue.gated && products > 1) return Layout::kStack;
   return round_up(out_channels, 128) > round_up(out_channels, 64) ? Layout::kWide : Layout::kSplit;
 }
 
@@ -50,7 +50,8 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   }
   g.part_bytes = to_int((g.flat ? 1 : p.stride) * g.phase_rows * 16);
   g.raw_bytes = g.flat ? to_int(raw) : 0;
-  g.slot_bytes = to_int(round_up(g.flat ? raw + 2 * g.part_bytes : std::max<int64_t>(raw, 2 * g.part_bytes), 128));
+  g.slot_bytes =
+      to_int(round_up(g.flat ? raw + g.parts() * g.part_bytes : std::max<int64_t>(raw, g.parts() * g.part_bytes), 128));
   // Short sums have less to average their errors over.
   const int longest = g.total_steps() <= 8 ? 2 : kChunkSteps;
   g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, longest)));
@@ -103,12 +104,13 @@ int64_t cost(const Geometry& g) {
 
 // The best stage of this kind: all taps at once, so that each position is converted once, unless the dilation spreads
 // them so far that the gaps cost more; and as many channels as keep three stages in flight.
-bool best_stage(const Conv1dProblem& p, bool flat, int64_t limit, Geometry& best) {
+bool best_stage(const Conv1dProblem& p, bool flat, int products, int64_t limit, Geometry& best) {
   const int64_t padded = round_up(p.group_in(), flat ? 1 : 16);
   bool found = false;
   for (int64_t tap_stages = 1; tap_stages <= p.kernel_size; ++tap_stages) {
     Geometry g;
-    g.layout = layout_for(p);
+    g.layout = layout_for(p, products);
+    g.products = products;
     g.flat = flat;
     g.stage_taps = to_int(ceil_div(p.kernel_size, tap_stages));
     if (ceil_div(p.kernel_size, g.stage_taps) != tap_stages) continue;
@@ -186,14 +188,14 @@ struct Pairs {
 
 }  // namespace
 
-std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geometry& geometry) {
+std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geometry& geometry, int products) {
   const std::string reason = why_not(p);
   if (!reason.empty()) return reason;
   const bool mostly_empty =
       p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
   for (const bool flat : {mostly_empty, !mostly_empty}) {
     geometry = {};
-    if (best_stage(p, flat, shared_limit, geometry)) return "";
+    if (best_stage(p, flat, products, shared_limit, geometry)) return "";
   }
   return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
 }
@@ -249,7 +251,7 @@ PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<
       const int64_t flat = local_c * g.stage_taps + local_tap;
       const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels / 16) + local_c / 16;
       const int64_t k = g.flat ? flat % 16 : local_c % 16;
-      for (int part = 0; part < 2; ++part) {
+      for (int part = 0; part < g.parts(); ++part) {
         const WeightRow at = weight_row(g.layout, within, part);
         const int64_t target = (block * g.total_steps() + stage * g.steps + step) * step_halves +
                                ((at.part * 2 + k / 8) * int64_t{shape.rows} + at.row) * 8 + k % 8;
