@@ -15,8 +15,11 @@ bool is_small(const Conv1dProblem& p, int64_t out_length) {
   return multiply_adds < kFewMultiplyAdds;
 }
 
-// Where cuda.tensor, which stops at barriers, is slower than float32 arithmetic.
+// Where float32 arithmetic is faster than tensor cores, whose tiles have little to do.
 bool is_thin(const Conv1dProblem& p) { return p.group_out() <= 16 && p.reduction() <= 64; }
+
+// Where cuda.wgmma would make octets of (channel, tap) pairs, which cuda.tensor does faster.
+bool is_flat(const Conv1dProblem& p) { return p.group_in() < 16 || p.stride >= 8; }
 
 }  // namespace
 
@@ -53,10 +56,8 @@ void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implem
   list.push_back(conv1d_wgmma(problem, args));
   list.push_back(conv1d_tensor(problem, args));
   list.push_back(conv1d_direct(problem, args));
-  if (is_thin(problem)) std::swap(list[1], list[2]);
-  if (is_small(problem, args.outputs[0].shape[2])) {
-    std::ranges::rotate(list, std::ranges::find(list, "cuda.direct", &Implementation::name));
-  }
+  if (is_flat(problem)) std::swap(list[0], list[1]);
+  if (is_thin(problem) || is_small(problem, args.outputs[0].shape[2])) std::ranges::rotate(list, list.end() - 1);
   list.insert(list.begin(), conv1d_depthwise(problem, args));
   list.push_back(conv1d_im2col(problem, args));
   list.push_back(conv1d_naive(problem, args));
