@@ -60,8 +60,8 @@ void reduce_columns(const float* x, int64_t pitch, int64_t size, double divisor,
   Totals totals;
   total_columns<Kind == ReduceKind::kMax>(x, pitch, size, count, totals, [](int64_t, double value) { return value; });
   if constexpr (Kind == ReduceKind::kStd) {
-    Totals means = totals;
-    for (int64_t i = 0; i < count; ++i) means[static_cast<size_t>(i)] /= static_cast<double>(size);
+    Totals means;
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) means[i] = totals[i] / static_cast<double>(size);
     total_columns<false>(x, pitch, size, count, totals, [mean = means.data()](int64_t i, double value) {
       return (value - mean[i]) * (value - mean[i]);
     });
