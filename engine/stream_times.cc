@@ -19,6 +19,23 @@ int64_t reach_past_end(const TimeMap& map) {
   return std::max<int64_t>(0, floor_div(map.length - map.numerator + map.last, map.denominator) + 1);
 }
 
+// The map's own formulas, without their divisions where nothing is strided: a short push has many of them.
+int64_t first_needed(const TimeMap& map, int64_t t) {
+  return map.numerator == 1 && map.denominator == 1 ? checked_add(t, map.first) : map.first_needed(t);
+}
+int64_t last_needed(const TimeMap& map, int64_t t) {
+  return map.numerator == 1 && map.denominator == 1 ? checked_add(t, map.last) : map.last_needed(t);
+}
+int64_t output_length(const TimeMap& map, int64_t inputs) {
+  if (map.numerator != 1) return map.output_length(inputs);
+  return std::clamp<int64_t>(checked_add(checked_mul(map.denominator, inputs), map.length), 0, map.most);
+}
+// The outputs whose needs are known: last_needed(t) <= known - 1.
+int64_t satisfied(const TimeMap& map, int64_t known) {
+  const int64_t last = checked_mul(map.denominator, known) - 1 - map.last;
+  return std::max<int64_t>((map.numerator == 1 ? last : floor_div(last, map.numerator)) + 1, 0);
+}
+
 // Why a used output can't be had in pieces; empty where it can.
 std::string obstacle(const TimeMap& map) {
   if (map.is_whole()) return map.whole;
@@ -125,14 +142,14 @@ Stretch StreamTimes::next(size_t step, const StreamState& state) const {
   for (const Input& input : s.inputs) {
     const TimeMap& map = input.map;
     const int64_t known = state.ends[input.value];
-    int64_t ready = map.output_length(known);
+    int64_t ready = output_length(map, known);
     if (!state.finished) {
-      // The last output whose needs are known: last_needed(t) <= known - 1.
-      const int64_t past = floor_div(checked_mul(map.denominator, known) - 1 - map.last, map.numerator) + 1;
-      ready = std::min(ready, std::max<int64_t>(past, 0));
+      ready = std::min(ready, satisfied(map, known));
       // The times before 0 mirror those after it.
-      const int64_t mirrored = -map.first_needed(begin);
-      if (map.ends == Ends::kReflect && mirrored > 0 && known <= mirrored) ready = begin;
+      if (map.ends == Ends::kReflect) {
+        const int64_t mirrored = -first_needed(map, begin);
+        if (mirrored > 0 && known <= mirrored) ready = begin;
+      }
     }
     if (map.ends == Ends::kReplicate && known < 1) ready = begin;
     end = std::min(end, ready);
@@ -143,8 +160,8 @@ Stretch StreamTimes::next(size_t step, const StreamState& state) const {
 Stretch StreamTimes::window(size_t step, size_t input, Stretch outputs, const StreamState& state) const {
   const Input& in = steps_[step].inputs[input];
   const int64_t known = state.ends[in.value];
-  int64_t first = in.map.first_needed(outputs.begin);
-  int64_t last = in.map.last_needed(outputs.end - 1);
+  int64_t first = first_needed(in.map, outputs.begin);
+  int64_t last = last_needed(in.map, outputs.end - 1);
   if (in.map.ends == Ends::kReflect) {
     if (last > known - 1) first = std::min(first, 2 * (known - 1) - last);
     if (first < 0) last = std::max(last, -in.map.first_needed(outputs.begin));

@@ -82,6 +82,13 @@ int64_t BroadcastWalk::row_offset(size_t input, int64_t row) const {
 }
 
 BroadcastWalk broadcast_walk(std::span<const TensorView> inputs, const Shape& result) {
+  // One flat row, found at once: a stream of small networks comes here often.
+  if (std::ranges::all_of(inputs, [&](const TensorView& input) { return input.shape() == result; })) {
+    BroadcastWalk flat{1, {}, {}};
+    flat.sizes[0] = result.elements();
+    for (size_t i = 0; i < inputs.size(); ++i) flat.inputs[i][0] = flat.sizes[0] == 1 ? 0 : 1;
+    return flat;
+  }
   std::array<BroadcastWalk::Strides, BroadcastWalk::kMaxInputs> strides;
   for (size_t i = 0; i < inputs.size(); ++i) strides[i] = strides_of(inputs[i].shape(), result);
 
