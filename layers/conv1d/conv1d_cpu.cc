@@ -47,7 +47,9 @@ struct Conv {
 
 // What one run computes: a stretch of the signal, or all of it.
 struct Stretch {
-  Conv1dProblem problem;
+  const Conv1dProblem& problem;
+  int64_t length;    // of the input
+  int64_t pad_left;  // from the stretch's own start
   int64_t out_length;
   const Tiling& tiling;
   const float* weight;
@@ -65,14 +67,15 @@ struct Target {
 };
 
 // The part of the input that a chunk of taps and `channels` channels need for `count` positions from `first`.
-void fill(const Conv1dProblem& p, const TapChunk& chunk, int64_t positions, const float* x, int64_t channels,
-          int64_t first, int64_t count, float* buffer) {
-  for (int64_t c = 0; c < channels; ++c, x += p.length) {
+void fill(const Stretch& conv, const TapChunk& chunk, const float* x, int64_t channels, int64_t first, int64_t count,
+          float* buffer) {
+  const Conv1dProblem& p = conv.problem;
+  for (int64_t c = 0; c < channels; ++c, x += conv.length) {
     for (const Segment& segment : chunk.segments) {
       float* target = buffer + c * chunk.width + segment.base;
-      const int64_t needed = segment.count - positions + count;
-      const int64_t begin = first * p.stride - p.pad_left + segment.start;
-      const bool inside = begin >= 0 && begin + (needed - 1) * p.stride < p.length;
+      const int64_t needed = segment.count - conv.tiling.positions + count;
+      const int64_t begin = first * p.stride - conv.pad_left + segment.start;
+      const bool inside = begin >= 0 && begin + (needed - 1) * p.stride < conv.length;
       if (inside && p.stride == 1) {
         std::memcpy(target, x + begin, static_cast<size_t>(needed) * sizeof(float));
       } else if (inside) {
@@ -80,7 +83,7 @@ void fill(const Conv1dProblem& p, const TapChunk& chunk, int64_t positions, cons
         Eigen::Map<Eigen::ArrayXf>(target, needed) = Strided(x + begin, needed, Eigen::InnerStride<>(p.stride));
       } else {
         for (int64_t i = 0; i < needed; ++i) {
-          const int64_t at = source_index(begin + i * p.stride, p.length, p.padding_mode);
+          const int64_t at = source_index(begin + i * p.stride, conv.length, p.padding_mode);
           target[i] = at < 0 ? 0.0F : x[at];
         }
       }
@@ -184,9 +187,9 @@ void all_rows(const Stretch& conv, int64_t group, Operands in, int64_t skipped, 
 bool reads_direct(const Stretch& conv, int64_t first, int64_t count) {
   const Conv1dProblem& p = conv.problem;
   if (p.stride != 1 || conv.tiling.chunks.size() > 1) return false;
-  if (p.group_out() > kDirectRows && p.group_in() * p.length > kDirectFloats) return false;
-  const int64_t begin = first - p.pad_left;
-  return begin >= 0 && begin + round_up(count, kNarrow) + p.dilation * (p.kernel_size - 1) <= p.length;
+  if (p.group_out() > kDirectRows && p.group_in() * conv.length > kDirectFloats) return false;
+  const int64_t begin = first - conv.pad_left;
+  return begin >= 0 && begin + round_up(count, kNarrow) + p.dilation * (p.kernel_size - 1) <= conv.length;
 }
 
 // x: [C_in / groups, L] of one batch element and group.
@@ -195,16 +198,17 @@ void sum_tile(const Stretch& conv, int64_t group, const float* x, const Target& 
   const Conv1dProblem& p = conv.problem;
   const Tiling& tiling = conv.tiling;
   if (reads_direct(conv, first, count)) {
-    all_rows(conv, group,
-             {x + first - p.pad_left, p.length, p.group_in(), tiling.direct_offsets.data(), p.kernel_size, nullptr, 0},
-             0, to, count);
+    all_rows(
+        conv, group,
+        {x + first - conv.pad_left, conv.length, p.group_in(), tiling.direct_offsets.data(), p.kernel_size, nullptr, 0},
+        0, to, count);
     return;
   }
   for (const TapChunk& chunk : tiling.chunks) {
     const int64_t step = kBufferFloats / chunk.width;
     for (int64_t c = 0; c < p.group_in(); c += step) {
       const int64_t channels = std::min(step, p.group_in() - c);
-      fill(p, chunk, tiling.positions, x + c * p.length, channels, first, count, buffer);
+      fill(conv, chunk, x + c * conv.length, channels, first, count, buffer);
       all_rows(conv, group,
                {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps, nullptr, 0},
                c * p.kernel_size + chunk.first_tap, to, count);
@@ -254,14 +258,16 @@ void convolve(const Conv& prepared, const Context& context, const Bindings& bind
     return buffer == nullptr ? nullptr : reinterpret_cast<const float*>(buffer->data());
   };
   const bool has_residual = prepared.problem.epilogue.residual != Epilogue::Residual::kNone;
-  const Stretch conv{stretch_of(prepared.problem, bindings),
+  const Conv1dProblem& p = prepared.problem;
+  const Stretch conv{p,
+                     bindings.inputs[0].shape()[2],
+                     p.pad_left + bindings.window.input - bindings.window.output * p.stride,
                      bindings.outputs[0].shape()[2],
                      prepared.tiling,
                      floats(prepared.weight),
                      floats(prepared.bias),
                      floats(prepared.coefficients),
                      has_residual ? bindings.inputs[1].ptr<const float>() : nullptr};
-  const Conv1dProblem& p = conv.problem;
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
   auto* output = bindings.outputs[0].ptr<float>();            // [N, C_out or half of it, L_out]
   const int64_t tiles = ceil_div(conv.out_length, conv.tiling.positions);
@@ -269,7 +275,7 @@ void convolve(const Conv& prepared, const Context& context, const Bindings& bind
     alignas(64) std::array<float, kBufferFloats> buffer;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t block = item / tiles;  // batch element and group
-      const float* x = input + block * p.group_in() * p.length;
+      const float* x = input + block * p.group_in() * conv.length;
       const int64_t first = item % tiles * conv.tiling.positions;
       if (p.epilogue.gated) {
         compute_gated_tile(conv, x, output, block * p.result_channels(), first, buffer.data());
