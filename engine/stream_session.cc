@@ -39,9 +39,7 @@ class Layout {
 };
 
 void set_length(TensorView& view, int64_t length) {
-  if (timed(view.type) && view.type.shape[view.type.time_axis] != length) {
-    view.type.shape.set(view.type.time_axis, length);
-  }
+  if (timed(view.type)) view.type.shape.set(view.type.time_axis, length);
 }
 
 }  // namespace
