@@ -129,6 +129,28 @@ inline std::vector<Conv1dCase> group_cases() {
   return cases;
 }
 
+// What cuda.few_channels takes: each of its kernels and ways to lay out rows, over several tiles, at odd alignments.
+inline std::vector<Conv1dCase> few_cases() {
+  std::vector<Conv1dCase> cases;
+  for (const char* mode : {"zeros", "reflect", "replicate", "circular"}) {
+    for (const int64_t length : {2204, 2205, 2206, 2207}) {
+      cases.push_back({2, 1, 70, length, 10, 1, 5, 0, 1, true, mode});                // few inputs, past 64 outputs
+      cases.push_back({1, 4, 9, length, 3, 200, 1, 200, 1, false, mode});             // and far taps
+      cases.push_back({2, 32, 1, length, 7, 1, 1, 3, 1, true, mode});                 // few outputs, neighbouring taps
+      cases.push_back({1, 6, 8, length, 3, 1, 1, CasePadding(2, 0), 2, true, mode});  // in groups
+      cases.push_back({1, 16, 16, length, 3, 128, 1, "causal", 1, true, mode});       // far taps in a row
+      cases.push_back({1, 5, 3, length, 2, 700, 1, CasePadding(1, 699), 1, true, mode});  // by tap: past a tile
+      cases.push_back({1, 9, 5, length, 4, 3, 2, 5, 1, true, mode});                      // by tap: a stride
+      cases.push_back({1, 7, 40, length, 6, 2, 1, 5, 1, true, mode});                     // more outputs than at once
+    }
+  }
+  cases.push_back({1, 40, 7, 1500, 13, 1, 1, 6});     // taps in two pieces, channels in several stages
+  cases.push_back({1, 1, 1, 9000, 5000, 1, 1, 0});    // more taps than a row holds
+  cases.push_back({1, 20, 16, 4100, 3, 1023, 1, 0});  // the widest row
+  cases.push_back({1, 2, 2, 9000, 5, 3, 1000, 700});
+  return cases;
+}
+
 inline std::vector<Conv1dCase> padding_cases() {
   std::vector<Conv1dCase> cases;
   for (const char* mode : {"zeros", "reflect", "replicate", "circular"}) {

@@ -14,7 +14,7 @@ namespace {
 // The largest share of the bound that each implementation has used.
 using Shares = std::map<std::string, double>;
 
-void check(const Conv1dCase& c, Shares& shares, int threads = 1) {
+std::string check(const Conv1dCase& c, Shares& shares, int threads = 1) {
   const std::string what = to_string(c);
   const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
   std::vector<Tensor> inputs;
@@ -25,12 +25,17 @@ void check(const Conv1dCase& c, Shares& shares, int threads = 1) {
     CHECK_MESSAGE(report.cuda >= 2, "direct and naive should take " << what << "\n" << report.text);
   }
   for (const auto& [name, share] : report.worst) shares[name] = std::max(shares[name], share);
+  return report.text;
 }
 
-void check_all(const std::vector<Conv1dCase>& cases) {
+// `taken_by`: an implementation that declines none of them.
+void check_all(const std::vector<Conv1dCase>& cases, const std::string& taken_by = "nothing") {
   Shares shares;
   int threads = 1;
-  for (const Conv1dCase& c : cases) check(c, shares, threads = threads % 3 + 1);
+  for (const Conv1dCase& c : cases) {
+    const std::string report = check(c, shares, threads = threads % 3 + 1);
+    CHECK_MESSAGE(report.find(taken_by + " declines") == std::string::npos, report);
+  }
   std::string text;
   for (const auto& [name, share] : shares) text += " " + name + " " + std::to_string(share);
   MESSAGE(cases.size() << " problems, largest error as a share of the bound:" << text);
@@ -40,6 +45,7 @@ TEST_CASE("conv1d: channel counts at tile edges") { check_all(channel_cases()); 
 TEST_CASE("conv1d: kernel sizes, dilations and strides") { check_all(geometry_cases()); }
 TEST_CASE("conv1d: groups and depthwise") { check_all(group_cases()); }
 TEST_CASE("conv1d: padding of every mode") { check_all(padding_cases()); }
+TEST_CASE("conv1d: few channels") { check_all(few_cases(), "cuda.few_channels"); }
 
 TEST_CASE("conv1d: more than 65,535 positions, and tiles that do not fit") {
   check_all({{1, 2, 17, 70001, 3, 1, 1, 1},

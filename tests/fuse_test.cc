@@ -297,6 +297,9 @@ TEST_CASE("every implementation of Conv1d keeps its bound with every epilogue") 
   for (const auto& [layer, input] : {std::pair{shape(3, 4, 3, 1, 1), Shape{2, 3, 61}},
                                      {shape(48, 34, 3, 2, 1), Shape{2, 48, 269}},
                                      {shape(32, 130, 1, 1, 1), Shape{1, 32, 200}},
+                                     {shape(2, 22, 5, 1, 1), Shape{2, 2, 2201}},   // cuda.few_channels: few inputs
+                                     {shape(9, 16, 5, 1, 1), Shape{1, 9, 1303}},   // and few outputs
+                                     {shape(20, 2, 3, 2, 1), Shape{2, 20, 1301}},  // by tap
                                      {shape(6, 6, 5, 1, 6), Shape{2, 6, 300}}}) {
     for (const Epilogue& epilogue : epilogues) {
       const std::shared_ptr<const layers::Layer> fused = layer->absorb(epilogue);

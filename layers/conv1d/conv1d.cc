@@ -269,8 +269,8 @@ void register_conv1d(LayerRegistry& registry) {
        "[N, in_channels, L] -> [N, out_channels, floor((L + left + right - dilation (kernel_size - 1) - 1) / stride) + "
        "1]",
        "stride t - left, + dilation (kernel_size - 1); ends as padding_mode",
-       {"cuda.wgmma", "cuda.tensor", "cuda.direct", "cuda.depthwise", "cuda.im2col", "cuda.naive", "cpu.eigen",
-        "cpu.reference"}});
+       {"cuda.wgmma", "cuda.tensor", "cuda.direct", "cuda.depthwise", "cuda.few_channels", "cuda.im2col", "cuda.naive",
+        "cpu.eigen", "cpu.reference"}});
 }
 
 }  // namespace strand::layers

@@ -50,8 +50,12 @@ Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& arg
 Implementation conv1d_tensor(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_depthwise(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_direct(const Conv1dProblem& problem, const PrepareArgs& args);
+Implementation conv1d_few(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_im2col(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_naive(const Conv1dProblem& problem, const PrepareArgs& args);
+
+// What cuda.few_channels is for: up to 16 outputs a group, or fewer than 48 products a sum.
+bool has_few_channels(const Conv1dProblem& problem);
 
 // Two halves of cuda.direct.
 std::unique_ptr<Kernel> conv1d_tiled_kernel(const Conv1dProblem& problem, const PrepareArgs& args);

@@ -1,0 +1,359 @@
+// cuda.few_channels where few outputs share a longer sum (hifigan_post 32 -> 1, k7; nam_d128 16 -> 16, k3 d128): the
+// sums are held in registers while the input goes by.
+//
+// Problem: y[n, o, t] for up to 16 outputs o of a group at a time.
+// Mapping: a block is a tile of neighbouring positions of one group and batch element, a thread four of them, times all
+//   outputs. Tiles of a row ride grid.x fastest.
+// Shared memory: the tile's input, a row a channel with all that its taps reach, or (by_tap: a stride, a dilation past
+//   the tile, very many taps) a row a (channel, tap) pair with just the positions that are read, so that any stride and
+//   dilation becomes 1; and its weights, [row][tap][outputs]. Two stages of so few rows that several blocks fit a
+//   multiprocessor: one is copied while the other is multiplied. Rows keep their alignment to 16 bytes, so that copies
+//   and reads are of 16 bytes whatever the length; where taps are neighbours, four positions read 4 + 7
+//   floats once for eight taps. Padding is filled in by the copies of the tiles at the ends.
+// Predicted (H200, 1.75 GHz): hifigan_post: for a channel a thread issues 28 multiply-adds, 6 loads and about 20 more,
+//   so 48 million a warp or 0.05 ms, and 20 wavefronts of shared memory, 0.08 ms; bytes take 0.117: 0.15 ms. nam_d128:
+//   16 outputs x 4 positions a tap, 64 multiply-adds for 5 loads and some 12 more: 0.24 ms of multiply-adds at their
+//   peak, 0.30 issued, beside 0.25 ms of bytes: 0.36 ms.
+// Limits: none but a reduction below 2^31; past 16 outputs the input is brought again.
+// It beats cuda.direct's thin kernel, which loads a float for each tap and position, and its tiles, which do for 16
+// outputs as much loading as for 32.
+
+#include <algorithm>
+
+#include "engine/checked.h"
+#include "layers/conv1d/conv1d_few.cuh"
+#include "layers/conv1d/conv1d_tensor.cuh"
+#include "layers/conv1d/conv1d_tensor.h"
+
+namespace strand::layers {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kThreadsFarTaps = 256;    // where taps reach far, larger tiles bring less of the input twice
+constexpr int64_t kStageFloats = 4608;  // two stages are 36 KiB: six blocks a multiprocessor of sm_90
+constexpr int kSlackFloats = 16;        // what reads of whole vectors may pass the end of the last row by
+
+struct FewOutputs {
+  Conv1dProblem p;
+  int64_t out_length;
+  tensor::Divisor tiles_by;   // of a row
+  tensor::Divisor chunks_by;  // of a group's outputs
+  tensor::Divisor groups_by;
+  tensor::Divisor row_taps_by;  // rows a channel
+  int rows;                     // of the group's input: channels, or (channel, tap) pairs
+  int stage_rows;               // at a time
+  int taps;                     // a row
+  int pitch;                    // floats a row
+  int row_weights;              // floats
+  int chunk_weights;            // floats that the packed weights of one chunk of outputs take
+  bool by_tap;
+
+  __device__ int64_t dilation() const { return by_tap ? 1 : p.dilation; }
+  __device__ int64_t step() const { return by_tap ? p.stride : 1; }  // from one position of a row to the next
+};
+
+// One row of the stage: where it begins in the padded input, and how far that is past 16 bytes.
+struct StageRow {
+  const float* source;
+  int64_t start;
+  int lead;  // floats; 0 where positions are apart
+
+  __device__ StageRow(const FewOutputs& a, const float* x, int64_t first, uint32_t row) {
+    const uint32_t channel = a.row_taps_by.divide(row);
+    source = x + int64_t{channel} * a.p.length;
+    start = first * a.p.stride - a.p.pad_left + int64_t{row - channel * a.row_taps_by.value} * a.p.dilation;
+    lead = a.step() == 1 ? static_cast<int>((reinterpret_cast<uintptr_t>(source) / 4 + start) & 3) : 0;
+  }
+};
+
+// A warp starts copying one row.
+__device__ void copy_row(const FewOutputs& a, const StageRow& row, int positions, float* target) {
+  const Conv1dProblem& p = a.p;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const auto window = static_cast<int>(row.lead + positions + (a.taps - 1) * a.dilation());
+  const int64_t begin = row.start - row.lead;
+  const int64_t step = a.step();
+  const uint32_t to = tensor::shared_address(target);
+  if (step == 1 && begin >= 0 && begin + (window + 3) / 4 * 4 <= p.length) {
+    const float* from = row.source + begin;
+    for (int i = lane * 4; i < window; i += 128) tensor::copy_async<4>(to + i * 4, from + i, true);
+    return;
+  }
+  for (int i = lane; i < window; i += 32) {
+    const int64_t position = begin + i * step;
+    const bool padded = position >= -p.pad_left && position < p.length + p.pad_right;
+    const int64_t at = padded ? source_index(position, p.length, p.padding_mode) : -1;
+    tensor::copy_async<1>(to + i * 4, row.source + max(at, int64_t{0}), at >= 0);
+  }
+}
+
+// Sums of `taps` up to Taps neighbouring taps, whose first reads `from` + Past; `from` is aligned to 16 bytes.
+template <int Outputs, int Taps, int Past>
+__device__ __forceinline__ void multiply_taps(const float* from, const float* weights, int taps,
+                                              float (&sums)[Outputs][kFewPositions]) {
+  constexpr int kVectors = (Past + kFewPositions + Taps - 1 + 3) / 4;
+  float x[kVectors * 4];
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    *reinterpret_cast<float4*>(x + i * 4) = reinterpret_cast<const float4*>(from)[i];
+  }
+  constexpr int kTapsAtOnce = Outputs < 4 && Taps >= 4 ? 4 : 1;  // whose weights are read together
+#pragma unroll
+  for (int tap = 0; tap < Taps; tap += kTapsAtOnce) {
+    if (tap >= taps) break;
+    float w[kTapsAtOnce * Outputs];
+    if constexpr (kTapsAtOnce * Outputs % 4 == 0) {
+#pragma unroll
+      for (int i = 0; i < kTapsAtOnce * Outputs; i += 4) {
+        *reinterpret_cast<float4*>(w + i) = *reinterpret_cast<const float4*>(weights + tap * Outputs + i);
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < Outputs; ++i) w[i] = weights[tap * Outputs + i];
+    }
+#pragma unroll
+    for (int i = 0; i < kTapsAtOnce; ++i) {
+      if (tap + i >= taps) break;
+#pragma unroll
+      for (int o = 0; o < Outputs; ++o) {
+#pragma unroll
+        for (int j = 0; j < kFewPositions; ++j) {
+          sums[o][j] = fmaf(w[i * Outputs + o], x[Past + tap + i + j], sums[o][j]);
+        }
+      }
+    }
+  }
+}
+
+// All taps of one row; `x` at this thread's positions.
+template <int Outputs, int Taps>
+__device__ __forceinline__ void multiply_row(const FewOutputs& a, int lead, const float* x, const float* weights,
+                                             float (&sums)[Outputs][kFewPositions]) {
+  int at = lead;
+  const int step = Taps == 1 ? static_cast<int>(a.dilation()) : Taps;
+#pragma unroll 1
+  for (int tap = 0; tap < a.taps; tap += Taps, at += step, weights += Taps * Outputs) {
+    const float* from = x + (at & ~3);
+    switch (at & 3) {
+      case 0:
+        multiply_taps<Outputs, Taps, 0>(from, weights, a.taps - tap, sums);
+        break;
+      case 1:
+        multiply_taps<Outputs, Taps, 1>(from, weights, a.taps - tap, sums);
+        break;
+      case 2:
+        multiply_taps<Outputs, Taps, 2>(from, weights, a.taps - tap, sums);
+        break;
+      default:
+        multiply_taps<Outputs, Taps, 3>(from, weights, a.taps - tap, sums);
+    }
+  }
+}
+
+// Stores a thread's sums. What is more than a bias is long code: those sums go through the thread's own part of shared
+// memory, so that it stands here once.
+template <int Outputs, bool Plain>
+__device__ __forceinline__ void store_sums(const Conv1dStore& store, int64_t n, int64_t channel, int outputs, int64_t t,
+                                           int64_t length, float (&sums)[Outputs][kFewPositions], float4* staging,
+                                           float* target) {
+  if constexpr (Plain) {
+#pragma unroll
+    for (int o = 0; o < Outputs; ++o) {
+      if (o >= outputs) break;
+      store.at(n, channel + o)(sums[o], t, 1, length);
+      store_four(target + o * length, sums[o], length - t);
+    }
+  } else {
+    const auto threads = static_cast<int>(blockDim.x);
+    staging += threadIdx.x;
+#pragma unroll
+    for (int o = 0; o < Outputs; ++o) {
+      staging[o * threads] = make_float4(sums[o][0], sums[o][1], sums[o][2], sums[o][3]);
+    }
+#pragma unroll 1
+    for (int o = 0; o < outputs; ++o, target += length) {
+      const float4 four = staging[o * threads];
+      float values[kFewPositions] = {four.x, four.y, four.z, four.w};
+      store.at(n, channel + o)(values, t, 1, length);
+      store_four(target, values, length - t);
+    }
+  }
+}
+
+template <int Outputs, int Taps, bool Plain>
+__global__ void __launch_bounds__(kThreadsFarTaps, 2)
+    few_outputs_kernel(const __grid_constant__ FewOutputs a, const float* __restrict__ x,
+                       const float* __restrict__ weight, Conv1dStore store, float* __restrict__ y) {
+  store.plain = Plain;
+  extern __shared__ __align__(16) float memory[];
+  const Conv1dProblem& p = a.p;
+  const uint32_t above_tile = a.tiles_by.divide(blockIdx.x);
+  const uint32_t above_chunk = a.chunks_by.divide(above_tile);
+  const uint32_t n = a.groups_by.divide(above_chunk);
+  const uint32_t group = above_chunk - n * a.groups_by.value;
+  const uint32_t chunk = above_tile - above_chunk * a.chunks_by.value;
+  const int positions = static_cast<int>(blockDim.x) * kFewPositions;
+  const int64_t first = int64_t{blockIdx.x - above_tile * a.tiles_by.value} * positions;
+  const float* rows = x + (int64_t{n} * p.in_channels + group * p.group_in()) * p.length;
+  const float* packed = weight + int64_t{group * a.chunks_by.value + chunk} * a.chunk_weights;
+  const int stage_floats = a.stage_rows * (a.pitch + a.row_weights);
+  // Starts copying the rows from `begin` on, and their weights, to one half of the memory.
+  const auto load = [&](int begin, float* stage) {
+    const int count = min(a.stage_rows, a.rows - begin);
+    for (auto row = static_cast<int>(threadIdx.x) / 32; row < count; row += static_cast<int>(blockDim.x) / 32) {
+      copy_row(a, StageRow(a, rows, first, begin + row), positions, stage + row * a.pitch);
+    }
+    // Both begin at 16 bytes: stages by tap have a multiple of 4 rows, other rows of weights one of 4 floats.
+    const float* source = packed + int64_t{begin} * a.row_weights;
+    const uint32_t target = tensor::shared_address(stage + a.stage_rows * a.pitch);
+    for (int i = static_cast<int>(threadIdx.x) * 4; i < count * a.row_weights; i += positions) {
+      tensor::copy_async<4>(target + i * 4, source + i, true);
+    }
+  };
+
+  float sums[Outputs][kFewPositions] = {};
+  load(0, memory);
+  tensor::commit_copies();
+  int half = 0;
+#pragma unroll 1
+  for (int begin = 0; begin < a.rows; begin += a.stage_rows, half ^= 1) {
+    const int next = begin + a.stage_rows;
+    if (next < a.rows) load(next, memory + (half ^ 1) * stage_floats);
+    tensor::commit_copies();
+    tensor::wait_copies<1>();
+    __syncthreads();  // this stage's copies are seen by all
+    const float* stage = memory + half * stage_floats;
+    const float* weights = stage + a.stage_rows * a.pitch;
+    const int count = min(a.stage_rows, a.rows - begin);
+#pragma unroll 1
+    for (int row = 0; row < count; ++row, weights += a.row_weights) {
+      multiply_row<Outputs, Taps>(a, StageRow(a, rows, first, begin + row).lead,
+                                  stage + row * a.pitch + threadIdx.x * kFewPositions, weights, sums);
+    }
+    __syncthreads();  // nobody reads it any more
+  }
+  const int64_t t = first + threadIdx.x * kFewPositions;
+  const int64_t output = int64_t{chunk} * Outputs;
+  const int64_t channel = group * p.group_out() + output;
+  const auto outputs = static_cast<int>(min(p.group_out() - output, int64_t{Outputs}));
+  store_sums<Outputs, Plain>(store, n, channel, outputs, t, a.out_length, sums, reinterpret_cast<float4*>(memory),
+                             y + (int64_t{n} * p.out_channels + channel) * a.out_length + t);
+}
+
+int outputs_at_once(const Conv1dProblem& p) {
+  int outputs = 1;
+  while (outputs < kMostOutputsAtOnce && outputs < p.group_out()) outputs *= 2;
+  return outputs;
+}
+
+// By the epilogue, which needs memory for all sums, the reach of the taps, and the rows' length.
+int threads_of(const Conv1dProblem& p, int64_t out_length) {
+  const bool far = p.epilogue.none() && p.stride == 1 && p.dilation * (p.kernel_size - 1) >= kThreads;
+  const int64_t needed = round_up(ceil_div(out_length, kFewPositions), 32);
+  return static_cast<int>(std::min<int64_t>(far ? kThreadsFarTaps : kThreads, needed));
+}
+
+FewOutputs plan(const Conv1dProblem& p, int64_t out_length) {
+  const int outputs = outputs_at_once(p);
+  const int64_t positions = int64_t{threads_of(p, out_length)} * kFewPositions;
+  FewOutputs a{p, out_length, {}, {}, {}, {}, 0, 0, 0, 0, 0, 0, false};
+  a.tiles_by = tensor::Divisor(ceil_div(out_length, positions));
+  a.chunks_by = tensor::Divisor(ceil_div(p.group_out(), outputs));
+  a.groups_by = tensor::Divisor(p.groups);
+  // A channel's row, 3 floats of lead included, where that is less than a row a tap and leaves room for others.
+  const auto row_floats = [&](int64_t reach) { return round_up(reach + positions + 3, 4); };
+  const bool near = p.kernel_size == 1 || p.dilation < positions;
+  const auto fits = [&] {
+    return p.kernel_size < kStageFloats && row_floats(p.kernel_size * (p.dilation + outputs)) < kStageFloats;
+  };
+  a.by_tap = p.stride != 1 || !near || !fits();
+  a.row_taps_by = tensor::Divisor(a.by_tap ? p.kernel_size : 1);
+  a.taps = a.by_tap ? 1 : static_cast<int>(p.kernel_size);
+  a.rows = static_cast<int>(a.by_tap ? p.reduction() : p.group_in());
+  a.pitch = static_cast<int>(row_floats((a.taps - 1) * (a.by_tap ? 1 : p.dilation)));
+  a.row_weights = a.by_tap ? outputs : static_cast<int>(round_up(p.kernel_size * outputs, 4));
+  a.chunk_weights = static_cast<int>(round_up(int64_t{a.rows} * a.row_weights, 4));
+  const int64_t most = std::max<int64_t>(kStageFloats / (a.pitch + a.row_weights), 1);
+  a.stage_rows = static_cast<int>(ceil_div(a.rows, ceil_div(a.rows, most)));
+  if (a.by_tap) a.stage_rows = static_cast<int>(round_up(a.stage_rows, 4));
+  return a;
+}
+
+// [C_out, C_in / groups, K] -> [groups, chunks, rows, taps, Outputs], zeros around.
+Conv1dWeights pack(const FewOutputs& a, int outputs, const PrepareArgs& args) {
+  const Conv1dProblem& p = a.p;
+  const std::span<const float> weight = args.weights.host("weight");
+  const int64_t chunks = a.chunks_by.value;
+  const int64_t count = checked_mul(p.groups * chunks, a.chunk_weights);
+  const auto fill = [&](std::byte* bytes) {
+    auto* target = reinterpret_cast<float*>(bytes);
+    std::fill_n(target, count, 0.0F);
+    for (int64_t channel = 0; channel < p.out_channels; ++channel) {
+      const int64_t o = channel % p.group_out();
+      float* from = target + (channel / p.group_out() * chunks + o / outputs) * a.chunk_weights + o % outputs;
+      for (int64_t r = 0; r < p.reduction(); ++r) {
+        from[r / a.taps * a.row_weights + r % a.taps * outputs] =
+            weight[static_cast<size_t>(channel * p.reduction() + r)];
+      }
+    }
+  };
+  const std::string key = "weight.few_outputs" + std::to_string(a.taps) + "x" + std::to_string(outputs);
+  return {args.weights.pack(key, checked_mul(count, sizeof(float)), fill), p, args};
+}
+
+using KernelFunction = void (*)(FewOutputs, const float*, const float*, Conv1dStore, float*);
+
+template <int Outputs>
+KernelFunction kernel_for(const FewOutputs& a) {
+  const bool plain = a.p.epilogue.none();
+  if (a.taps == 1 || a.p.dilation != 1) {
+    return plain ? few_outputs_kernel<Outputs, 1, true> : few_outputs_kernel<Outputs, 1, false>;
+  }
+  if (a.taps <= 4) return plain ? few_outputs_kernel<Outputs, 4, true> : few_outputs_kernel<Outputs, 4, false>;
+  return plain ? few_outputs_kernel<Outputs, 8, true> : few_outputs_kernel<Outputs, 8, false>;
+}
+
+template <int Outputs>
+std::unique_ptr<Kernel> few_outputs(const Conv1dProblem& p, const PrepareArgs& args) {
+  const int64_t out_length = args.outputs[0].shape[2];
+  const FewOutputs a = plan(p, out_length);
+  const int threads = threads_of(p, out_length);
+  const int64_t halves = a.stage_rows < a.rows ? 2 : 1;
+  const int64_t staged = halves * a.stage_rows * (a.pitch + a.row_weights) + kSlackFloats;
+  const int64_t sums = p.epilogue.none() ? 0 : int64_t{Outputs} * threads * kFewPositions;
+  const auto bytes = static_cast<size_t>(std::max(staged, sums)) * sizeof(float);
+  const auto blocks = static_cast<unsigned>(conv1d_few_outputs_blocks(p, out_length));
+  return function_kernel([a, threads, bytes, blocks, kernel = kernel_for<Outputs>(a), weights = pack(a, Outputs, args)](
+                             const Context& context, const Bindings& bindings) {
+    if (blocks == 0) return;
+    kernel<<<blocks, static_cast<unsigned>(threads), bytes, cuda::stream(context)>>>(
+        a, bindings.inputs[0].ptr<const float>(), weights.data(), weights.store(bindings),
+        bindings.outputs[0].ptr<float>());
+    cuda::check_launch("conv1d cuda.few_channels, few outputs");
+  });
+}
+
+}  // namespace
+
+int64_t conv1d_few_outputs_blocks(const Conv1dProblem& problem, int64_t out_length) {
+  const int64_t rows =
+      checked_mul(checked_mul(problem.batch, problem.groups), ceil_div(problem.group_out(), outputs_at_once(problem)));
+  return checked_mul(rows, ceil_div(out_length, int64_t{threads_of(problem, out_length)} * kFewPositions));
+}
+
+std::unique_ptr<Kernel> conv1d_few_outputs_kernel(const Conv1dProblem& problem, const PrepareArgs& args) {
+  switch (outputs_at_once(problem)) {
+    case 1:
+      return few_outputs<1>(problem, args);
+    case 2:
+      return few_outputs<2>(problem, args);
+    case 4:
+      return few_outputs<4>(problem, args);
+    case 8:
+      return few_outputs<8>(problem, args);
+    default:
+      return few_outputs<16>(problem, args);
+  }
+}
+
+}  // namespace strand::layers
