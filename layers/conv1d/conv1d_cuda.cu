@@ -18,13 +18,6 @@ bool is_small(const Conv1dProblem& p, int64_t out_length) {
 // Where float32 arithmetic is faster than tensor cores, whose tiles have little to do.
 bool is_thin(const Conv1dProblem& p) { return p.group_out() <= 16 && p.reduction() <= 64; }
 
-// Where cuda.few_channels is expected to be the fastest: rows that fill its tiles, and no sums that are long enough for
-// tensor cores and many enough to fill theirs.
-bool is_few(const Conv1dProblem& p, int64_t out_length) {
-  constexpr int64_t kShortRow = 256;
-  return out_length >= kShortRow && has_few_channels(p) && (p.group_out() <= 8 || p.reduction() < 48 || is_thin(p));
-}
-
 // Where cuda.wgmma would make octets of (channel, tap) pairs, which cuda.tensor does faster.
 bool is_flat(const Conv1dProblem& p) { return p.group_in() < 16 || p.stride >= 8; }
 
@@ -65,11 +58,10 @@ void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implem
   list.push_back(conv1d_direct(problem, args));
   if (is_flat(problem)) std::swap(list[0], list[1]);
   if (is_thin(problem) || is_small(problem, args.outputs[0].shape[2])) std::ranges::rotate(list, list.end() - 1);
-  const bool few_first = is_few(problem, args.outputs[0].shape[2]) && !is_small(problem, args.outputs[0].shape[2]);
-  list.insert(few_first ? list.begin() : list.end(), conv1d_few(problem, args));
   list.insert(list.begin(), conv1d_depthwise(problem, args));
   list.push_back(conv1d_im2col(problem, args));
   list.push_back(conv1d_naive(problem, args));
+  list.push_back(conv1d_few(problem, args));  // by name and by tuning only, until it has run on a GPU
 }
 
 }  // namespace strand::layers
