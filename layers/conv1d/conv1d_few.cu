@@ -8,8 +8,10 @@ namespace {
 
 constexpr int64_t kMostProducts = int64_t{1} << 26;  // a sum
 
-// Whether a thread's inputs stay in registers, or its sums.
-bool holds_inputs(const Conv1dProblem& p) { return p.reduction() <= kHeldReduction && p.group_out() > kFewOutputs; }
+// Whether a thread's inputs stay in registers, or its sums, which is for inputs that are read by 16 bytes.
+bool holds_inputs(const Conv1dProblem& p) {
+  return p.reduction() <= kHeldReduction && (p.group_out() > kFewOutputs || p.stride != 1);
+}
 
 std::string why_not(const Conv1dProblem& p, int64_t out_length) {
   if (!has_few_channels(p)) {

@@ -2,9 +2,9 @@
 // held in registers while the outputs go by.
 //
 // Problem: y[n, o, t] of a reduction so short that writing y is what takes time.
-// Mapping: a block is 1024 neighbouring positions of one group and batch element, and up to 64 of its outputs; a thread
-//   reads the (channel, tap) values of its four positions once, whatever stride, dilation and padding, and walks down
-//   the outputs. Tiles of a row ride grid.x fastest, so that what is written at a time lies side by side.
+// Mapping: a block is up to 1024 neighbouring positions of one group and batch element, and up to 64 of its outputs; a
+//   thread reads the (channel, tap) values of its four positions once, whatever stride, dilation and padding, and walks
+//   down the outputs. Tiles of a row ride grid.x fastest, so that what is written at a time lies side by side.
 // Shared memory: the weights, [output][reduction up to a multiple of 4], read as broadcasts of 16 bytes.
 // Stores: 16 bytes a lane, aligned, in rows of any alignment (conv1d_few.cuh).
 // Predicted (H200, 1.75 GHz, a warp instruction a cycle a quarter): for four outputs a thread issues 4 R multiply-adds,
@@ -24,7 +24,6 @@ namespace strand::layers {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kTile = kThreads * kFewPositions;
 constexpr int kOutputs = 64;  // a block
 
 struct FewInputs {
@@ -81,14 +80,15 @@ __global__ void __launch_bounds__(kThreads, Reduction <= 8 ? 3 : 2)
   const int64_t channel = group * p.group_out() + first_output;
   const auto outputs = static_cast<int>(min(p.group_out() - first_output, int64_t{kOutputs}));
   const float4* source = reinterpret_cast<const float4*>(weight) + channel * (Reduction / 4);
-  for (int i = threadIdx.x; i < outputs * Reduction / 4; i += kThreads) weights[i] = source[i];
+  for (int i = threadIdx.x; i < outputs * Reduction / 4; i += blockDim.x) weights[i] = source[i];
 
-  const int64_t t = tile * kTile + threadIdx.x * kFewPositions;
-  const int64_t first = tile * kTile * p.stride - p.pad_left;
-  const int64_t last = ((tile + 1) * kTile - 1) * p.stride - p.pad_left + (p.kernel_size - 1) * p.dilation;
+  const int64_t positions = int64_t{blockDim.x} * kFewPositions;
+  const int64_t t = tile * positions + threadIdx.x * kFewPositions;
+  const int64_t first = tile * positions * p.stride - p.pad_left;
+  const int64_t last = first + (positions - 1) * p.stride + (p.kernel_size - 1) * p.dilation;
   const float* rows = x + (int64_t{n} * p.in_channels + group * p.group_in()) * p.length;
   float held[Reduction][kFewPositions];
-  if (first >= 0 && last < p.length && (tile + 1) * kTile <= a.out_length) {
+  if (first >= 0 && last < p.length && (tile + 1) * positions <= a.out_length) {
     hold_inputs<Reduction, true>(a, rows, t, held);
   } else {
     hold_inputs<Reduction, false>(a, rows, t, held);
@@ -128,18 +128,23 @@ Conv1dWeights pack(const Conv1dProblem& p, const PrepareArgs& args) {
   return {args.weights.pack("weight.few_inputs", checked_mul(count, sizeof(float)), fill), p, args};
 }
 
+int threads_of(int64_t out_length) {
+  return static_cast<int>(std::min<int64_t>(kThreads, round_up(ceil_div(out_length, kFewPositions), 32)));
+}
+
 template <int Reduction>
 std::unique_ptr<Kernel> few_inputs(const Conv1dProblem& p, const PrepareArgs& args) {
   const int64_t out_length = args.outputs[0].shape[2];
-  const FewInputs a{p, out_length, tensor::Divisor(ceil_div(out_length, kTile)),
+  const auto threads = static_cast<unsigned>(threads_of(out_length));
+  const FewInputs a{p, out_length, tensor::Divisor(ceil_div(out_length, threads * int64_t{kFewPositions})),
                     tensor::Divisor(ceil_div(p.group_out(), kOutputs)), tensor::Divisor(p.groups)};
   const auto blocks = static_cast<unsigned>(conv1d_few_inputs_blocks(p, out_length));
   const auto kernel = p.epilogue.none() ? few_inputs_kernel<Reduction, true> : few_inputs_kernel<Reduction, false>;
-  return function_kernel([a, blocks, kernel, weights = pack<Reduction>(p, args)](const Context& context,
-                                                                                 const Bindings& bindings) {
+  return function_kernel([a, threads, blocks, kernel, weights = pack<Reduction>(p, args)](const Context& context,
+                                                                                          const Bindings& bindings) {
     if (blocks == 0) return;
-    kernel<<<blocks, kThreads, 0, cuda::stream(context)>>>(a, bindings.inputs[0].ptr<const float>(), weights.data(),
-                                                           weights.store(bindings), bindings.outputs[0].ptr<float>());
+    kernel<<<blocks, threads, 0, cuda::stream(context)>>>(a, bindings.inputs[0].ptr<const float>(), weights.data(),
+                                                          weights.store(bindings), bindings.outputs[0].ptr<float>());
     cuda::check_launch("conv1d cuda.few_channels, few inputs");
   });
 }
@@ -148,7 +153,7 @@ std::unique_ptr<Kernel> few_inputs(const Conv1dProblem& p, const PrepareArgs& ar
 
 int64_t conv1d_few_inputs_blocks(const Conv1dProblem& problem, int64_t out_length) {
   const int64_t rows = checked_mul(checked_mul(problem.batch, problem.groups), ceil_div(problem.group_out(), kOutputs));
-  return checked_mul(rows, ceil_div(out_length, kTile));
+  return checked_mul(rows, ceil_div(out_length, int64_t{threads_of(out_length)} * kFewPositions));
 }
 
 std::unique_ptr<Kernel> conv1d_few_inputs_kernel(const Conv1dProblem& problem, const PrepareArgs& args) {

@@ -79,6 +79,11 @@ __device__ void copy_row(const FewOutputs& a, const StageRow& row, int positions
     for (int i = lane * 4; i < window; i += 128) tensor::copy_async<4>(to + i * 4, from + i, true);
     return;
   }
+  if (begin >= 0 && begin + (window - 1) * step < p.length) {
+    const float* from = row.source + begin + lane * step;
+    for (int i = lane; i < window; i += 32, from += 32 * step) tensor::copy_async<1>(to + i * 4, from, true);
+    return;
+  }
   for (int i = lane; i < window; i += 32) {
     const int64_t position = begin + i * step;
     const bool padded = position >= -p.pad_left && position < p.length + p.pad_right;
