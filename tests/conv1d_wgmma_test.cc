@@ -26,7 +26,6 @@ double octet_value(const WalkCase& c, const Geometry& g, int64_t group, int64_t 
   int64_t position = 0;
   if (g.flat) {
     const int32_t element = elements[static_cast<size_t>(slot_row / g.octet_rows * 8 + i)];
-    if (element < 0) return 0;
     channel += element >> 16;
     position = slot_row % g.octet_rows * p.stride + (element & 0xFFFF) * p.dilation;
   } else {
@@ -41,6 +40,20 @@ double octet_value(const WalkCase& c, const Geometry& g, int64_t group, int64_t 
   return channel < p.group_in()
              ? c.padded(1, group * p.group_in() + channel, position + tap * p.dilation - p.pad_left + t0 * p.stride)
              : 0;
+}
+
+// Floats from a boundary of 16 bytes to what a stage needs of a row: the most of all rows, tiles and stages.
+int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
+  int64_t largest = 0;
+  for (int64_t row = 0; row < 4; ++row) {
+    for (int64_t tile = 0; tile < 4; ++tile) {
+      for (int64_t tap = 0; tap < p.kernel_size; tap += g.stage_taps) {
+        const int64_t first = row * p.length + tile * g.shape().columns * p.stride + tap * p.dilation - p.pad_left;
+        largest = std::max(largest, (first % 4 + 4) % 4);
+      }
+    }
+  }
+  return largest;
 }
 
 double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, int64_t o, int64_t t) {
@@ -106,7 +119,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       CHECK(g.slots <= kMaxSlots);
       CHECK(g.steps <= kMaxSteps);
       CHECK(g.octets * 8 <= kMaxElements);
-      CHECK(g.pitch >= g.positions + 3);
+      CHECK(g.pitch >= g.positions + largest_lead(p, g));
       CHECK(g.raw_bytes + g.parts() * g.part_bytes <= g.slot_bytes);
       CHECK(g.stage_channels * g.pitch * 4 <= (g.flat ? g.raw_bytes : g.slot_bytes));
       CHECK((g.resident ? g.total_steps() : g.chunk_steps) * g.step_bytes() <= g.weight_slot_bytes);

@@ -21,6 +21,13 @@ bool is_thin(const Conv1dProblem& p) { return p.group_out() <= 16 && p.reduction
 // Where cuda.wgmma would make octets of (channel, tap) pairs, which cuda.tensor does faster.
 bool is_flat(const Conv1dProblem& p) { return p.group_in() < 16 || p.stride >= 8; }
 
+// Where few outputs or short sums are all there is, and rows are long enough for cuda.few_channels' strips.
+bool is_few(const Conv1dProblem& p, int64_t out_length) {
+  constexpr int64_t kMinLength = 256;
+  const bool few = p.group_out() <= 8 || p.reduction() < 48 || is_thin(p);
+  return few && out_length >= kMinLength && (p.stride == 1 || p.reduction() <= 12);
+}
+
 }  // namespace
 
 Conv1dWeights::Conv1dWeights(std::shared_ptr<const Buffer> weight, const Conv1dProblem& problem,
@@ -52,16 +59,19 @@ std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs
 
 void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   const auto& conv = static_cast<const Conv1d&>(layer);
-  const Conv1dProblem problem = normalised(conv.problem(args.inputs[0]), args.outputs[0].shape[2]);
+  const int64_t out_length = args.outputs[0].shape[2];
+  const Conv1dProblem problem = normalised(conv.problem(args.inputs[0]), out_length);
   list.push_back(conv1d_wgmma(problem, args));
   list.push_back(conv1d_tensor(problem, args));
   list.push_back(conv1d_direct(problem, args));
   if (is_flat(problem)) std::swap(list[0], list[1]);
-  if (is_thin(problem) || is_small(problem, args.outputs[0].shape[2])) std::ranges::rotate(list, list.end() - 1);
+  const bool small = is_small(problem, out_length);
+  if (is_thin(problem) || small) std::ranges::rotate(list, list.end() - 1);
+  const bool few = is_few(problem, out_length) && !small;
+  list.insert(few ? list.begin() : list.end(), conv1d_few(problem, args));
   list.insert(list.begin(), conv1d_depthwise(problem, args));
   list.push_back(conv1d_im2col(problem, args));
   list.push_back(conv1d_naive(problem, args));
-  list.push_back(conv1d_few(problem, args));  // by name and by tuning only, until it has run on a GPU
 }
 
 }  // namespace strand::layers

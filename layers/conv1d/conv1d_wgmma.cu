@@ -50,25 +50,26 @@ __device__ __forceinline__ void multiply_steps(const Geometry& g, const int32_t*
   constexpr BlockShape kShape = block_shape(BlockLayout);
   constexpr int kPartBytes = kShape.rows * 32;
   constexpr int kStepBytes = kPartBytes * (BlockLayout == Layout::kStack || Products == 1 ? 1 : 2);
-  uint64_t w_high = operand(weights, kShape.rows * 16);
-  const uint64_t x = operand(octets, g.octet_rows * 16);
-  const auto low = static_cast<uint64_t>(g.part_bytes >> 4);
-  uint64_t x_high[Steps];
+  const Operand w(weights, kShape.rows * 16);
+  const Operand x(octets, g.octet_rows * 16);
+  const int low = g.part_bytes >> 4;
+  int x_high[Steps];
 #pragma unroll
-  for (int step = 0; step < Steps; ++step) x_high[step] = x + static_cast<uint64_t>(step_rows[step]);
+  for (int step = 0; step < Steps; ++step) x_high[step] = step_rows[step];
   float part[64];
   pin(part);
   begin_products();
 #pragma unroll
-  for (int step = 0; step < Steps; ++step, w_high += kStepBytes >> 4) {
+  for (int step = 0; step < Steps; ++step) {
+    const int w_high = step * (kStepBytes >> 4);
     // Small terms first.
     if constexpr (Products > 1 && BlockLayout == Layout::kStack) {
-      multiply(part, w_high, x_high[step] + low, step > 0);
+      multiply(part, w + w_high, x + (x_high[step] + low), step > 0);
     } else if constexpr (Products > 1) {
-      multiply(part, w_high + (kPartBytes >> 4), x_high[step], step > 0);
-      multiply(part, w_high, x_high[step] + low, true);
+      multiply(part, w + (w_high + (kPartBytes >> 4)), x + x_high[step], step > 0);
+      multiply(part, w + w_high, x + (x_high[step] + low), true);
     }
-    multiply(part, w_high, x_high[step], Products > 1 || step > 0);
+    multiply(part, w + w_high, x + x_high[step], Products > 1 || step > 0);
   }
   commit_products();
   wait_products();
@@ -104,6 +105,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   Cursor weights;
   if (g.resident) wait(s.weights_full(0), 0);
   for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
+    const TileEnd<BlockLayout, Plain> end(a, index);
     float sum[64] = {};
     bool exact = a.exact_only;
     for (int stage = 0; stage < g.stages(); ++stage) {
@@ -125,11 +127,10 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
       if (signals) arrive(s.empty(stages.slot));
       stages.advance(g.slots);
     }
-    const Tile tile = tile_at(a, index);
     if (exact) {
-      compute_exactly<BlockLayout, Plain>(a, tile);
+      compute_exactly<BlockLayout, Plain>(a, tile_at(a, index));
     } else {
-      store_tile<BlockLayout, Plain>(a, s, tile, sum);
+      end.store(s, sum);
     }
   }
 }
@@ -144,7 +145,7 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
   const Shared s(memory, g);
   if (threadIdx.x == 0) {
     for (int i = 0; i < kMaxSlots; ++i) {
-      barrier_init(s.raw_full(i), 32);
+      barrier_init(s.raw_full(i), 1);
       barrier_init(s.full(i), kConverterThreads / 32);
       barrier_init(s.empty(i), 8);
     }
@@ -245,7 +246,6 @@ class WgmmaKernel final : public Kernel {
     a_.group_blocks_by = Divisor(blocks / p.groups);
     a_.position_tiles_by = Divisor(ceil_div(a_.out_length, g.shape().columns));
     a_.positions_by = Divisor(g.positions);
-    a_.copies_by = Divisor(g.pitch / 4);
     a_.stride_by = Divisor(p.stride);
     a_.exact_only = tables_.exact_only;
     const std::byte* base = tables_.buffer->data();

@@ -20,6 +20,10 @@ __device__ __forceinline__ void barrier_init(uint32_t barrier, int count) {
 __device__ __forceinline__ void arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
+// Lets the phase wait for so many bytes of bulk copies.
+__device__ __forceinline__ void expect(uint32_t barrier, int bytes) {
+  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
 // Arrives, and lets the phase wait for so many bytes of bulk copies too.
 __device__ __forceinline__ void arrive_expecting(uint32_t barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
@@ -49,17 +53,17 @@ __device__ __forceinline__ void bulk_load(uint32_t target, const void* source, i
                "l"(source), "r"(bytes), "r"(barrier)
                : "memory");
 }
-// Arrives for this thread when all its asynchronous copies so far have been done.
-__device__ __forceinline__ void arrive_after_copies(uint32_t barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
-}
-
 // An operand in shared memory without swizzle: groups of 8 rows of 16 bytes lie side by side, the second octet
-// `octet_bytes` after the first.
-__device__ __forceinline__ uint64_t operand(uint32_t address, int octet_bytes) {
-  constexpr uint64_t kGroupBytes = 128;
-  return uint64_t{(address & 0x3FFFF) >> 4} | static_cast<uint64_t>(octet_bytes >> 4) << 16 | kGroupBytes >> 4 << 32;
-}
+// `octet_bytes` after the first. `+`: so many rows on.
+struct Operand {
+  uint32_t low;
+  __device__ Operand(uint32_t address, int octet_bytes)
+      : low((address & 0x3FFFF) >> 4 | static_cast<uint32_t>(octet_bytes >> 4) << 16) {}
+  __device__ uint64_t operator+(int rows) const {
+    constexpr uint64_t kGroupBytes = 128;
+    return uint64_t{low + static_cast<uint32_t>(rows)} | kGroupBytes >> 4 << 32;
+  }
+};
 
 __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

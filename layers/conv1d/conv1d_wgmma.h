@@ -28,8 +28,10 @@ constexpr int kMaxSlots = 8;            // stages in flight
 constexpr int kWeightSlots = 4;         // chunks of weights in flight
 constexpr int kConverterThreads = 224;  // seven warps; the eighth loads
 constexpr int kItemsPerThread = 5;      // octet rows that a converter thread holds in registers
-constexpr int kStagingPitch = 72;  // floats: 64 positions, up to 3 before them, and what spreads rows over all banks
-constexpr int kHeaderBytes = 512;  // barriers, scales, largest magnitudes
+constexpr int kStagedRows = 8;          // of a tile's outputs that a warp has in shared memory at a time
+constexpr int kStagedColumns = 128;
+constexpr int kStagingBytes = 8 * kStagedRows * kStagedColumns * 4;
+constexpr int kHeaderBytes = 512;  // barriers, scales, largest magnitudes, what is in the slots
 
 // What a block's two warpgroups compute, 64 rows x 128 positions each.
 enum class Layout : uint8_t {
@@ -60,7 +62,7 @@ struct Geometry {
   int octets = 0;  // a stage
   int chunk_steps = 0;
   int positions = 0;   // that a stage needs of a channel
-  int pitch = 0;       // floats of a raw row: `positions` and up to 3 before them, a multiple of 4
+  int pitch = 0;       // floats of a raw row: `positions` and those before them to a boundary of 16 bytes, in fours
   int octet_rows = 0;  // from one octet to the next
   int phase_rows = 0;  // from one phase to the next
   int part_bytes = 0;  // of the high or the low octets
@@ -86,8 +88,8 @@ std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, 
 // Rows (of 16 bytes) from a slot's first octet to the first of each step's two.
 std::vector<int32_t> step_rows(const Conv1dProblem& problem, const Geometry& geometry);
 
-// For flat octets: the (channel, tap) of each value of the reduction in a stage as channel << 16 | tap, or -1 past the
-// end.
+// For flat octets: the (channel, tap) of each value of the reduction in a stage as channel << 16 | tap. Past the end it
+// is the first one again: the weights there are zeros, and so must be finite what they are multiplied with.
 std::vector<int32_t> flat_elements(const Geometry& geometry);
 
 // The row of the weight operand that holds (part 0: the high, 1: the low half of) a block's output channel, and in

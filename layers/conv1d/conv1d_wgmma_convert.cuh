@@ -12,24 +12,6 @@ __device__ __forceinline__ void converters_meet() {
   asm volatile("bar.sync 1, %0;" ::"n"(kConverterThreads) : "memory");
 }
 
-// Raw rows whose positions padding or a row's end touches: zeros or what the padding mode says.
-inline __device__ void gather_rows(const Arguments& a, const StagePlace& place, float* raw) {
-  const int count = place.rows * a.g.positions;
-  const int thread = threadIdx.x - 256;
-  for (int i = thread; i < count; i += kConverterThreads) {
-    const auto row = static_cast<int>(a.positions_by.divide(static_cast<uint32_t>(i)));
-    const int column = i - row * a.g.positions;
-    const int64_t position = place.start + column;
-    const bool padded = position >= -a.p.pad_left && position < a.p.length + a.p.pad_right;
-    const int64_t from = padded ? source_index(position, a.p.length, a.p.padding_mode) : -1;
-    tensor::copy_async<1>(shared_address(raw + row * a.g.pitch + column),
-                          place.source + row * a.p.length + (from < 0 ? 0 : from), from >= 0);
-  }
-  tensor::commit_copies();
-  tensor::wait_copies<0>();
-  converters_meet();
-}
-
 // From an address of shared memory: through pointers that went through structures, loads are generic.
 __device__ __forceinline__ float load_shared(uint32_t address) {
   float value;
@@ -37,15 +19,20 @@ __device__ __forceinline__ float load_shared(uint32_t address) {
   return value;
 }
 
-__device__ __forceinline__ uint32_t magnitude(float value) { return __float_as_uint(value) & 0x7FFFFFFFU; }
+// The larger magnitude; a NaN where either is one.
+__device__ __forceinline__ float larger(float a, float b) {
+  float result;
+  asm("{\n.reg .f32 m;\nabs.f32 m, %2;\nmax.NaN.f32 %0, %1, m;\n}\n" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
 
 // The power of two that brings the largest magnitude into [2^14, 2^15), where float16 pairs keep the most bits; 0 where
 // it is not finite or too far from 1. Contains a barrier of the converters.
-inline __device__ float stage_scale(const Shared& s, int slot, int parity, uint32_t largest) {
+inline __device__ float stage_scale(const Shared& s, int slot, int parity, float largest_magnitude) {
   constexpr int kMaxScaleExponent = 90;
   const int warp = threadIdx.x / 32 - 8;
   uint32_t* by_warp = s.largest(parity);
-  largest = __reduce_max_sync(~0U, largest);
+  uint32_t largest = __reduce_max_sync(~0U, __float_as_uint(largest_magnitude));
   if (threadIdx.x % 32 == 0) by_warp[warp] = largest;
   converters_meet();
   largest = __reduce_max_sync(~0U, by_warp[min(static_cast<int>(threadIdx.x) % 8, 6)]);
@@ -57,7 +44,7 @@ inline __device__ float stage_scale(const Shared& s, int slot, int parity, uint3
 }
 
 template <int Products>
-__device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, int row, const float (&v)[8],
+__device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, uint32_t at, const float (&v)[8],
                                             float scale) {
   uint4 high;
   uint4 low;
@@ -65,139 +52,134 @@ __device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, int
   split(v[2], v[3], scale, high.y, low.y);
   split(v[4], v[5], scale, high.z, low.z);
   split(v[6], v[7], scale, high.w, low.w);
-  *reinterpret_cast<uint4*>(octets + row * 16) = high;
-  if constexpr (Products > 1) *reinterpret_cast<uint4*>(octets + part_bytes + row * 16) = low;
+  *reinterpret_cast<uint4*>(octets + at) = high;
+  if constexpr (Products > 1) *reinterpret_cast<uint4*>(octets + part_bytes + at) = low;
 }
 
-// A converter thread's items: eight channels at one position each. `Whole`: no channel is missing, and all rows have
-// the same lead.
-template <bool Whole>
-__device__ __forceinline__ void read_items(const Arguments& a, const StagePlace& place, uint32_t raw, int first,
-                                           float (&v)[kItemsPerThread][8]) {
-  const Geometry& g = a.g;
-  const int items = g.items();
-  const int pitch = g.pitch * 4;
-#pragma unroll
-  for (int i = 0; i < kItemsPerThread; ++i) {
-    const int item = first + i * kConverterThreads;
-    if (item < items) {
-      const auto octet = static_cast<int>(a.positions_by.divide(static_cast<uint32_t>(item)));
-      const int row = octet * 8;
-      uint32_t from = raw + row * pitch + (item - octet * g.positions + (Whole ? place.lead(0) : 0)) * 4;
-#pragma unroll
-      for (int c = 0; c < 8; ++c, from += pitch) {
-        if constexpr (Whole) {
-          v[i][c] = load_shared(from);
-        } else {
-          v[i][c] = row + c < place.rows ? load_shared(from + place.lead(row + c) * 4) : 0.0F;
-        }
-      }
-    }
-  }
-}
+// Octets of 8 channels at a position, over the raw rows that they are made of. A thread has the same ones in all
+// stages, so that where each comes from and goes to is found once.
+struct SharedItems {
+  int count;
+  uint32_t places[kItemsPerThread];  // the first raw float, and above it the octet's row
 
-// Octets of 8 channels, over the raw rows that they are made of: all are read before the first is written.
-template <int Products>
-__device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s, const StagePlace& place, int slot,
-                                               int parity, int first) {
-  const Geometry& g = a.g;
-  const uint32_t raw = shared_address(s.slot(slot));
-  const int items = g.items();
-  float v[kItemsPerThread][8];
-  uint32_t largest = 0;
-  if (place.lead_step == 0 && place.rows == g.stage_channels) {
-    read_items<true>(a, place, raw, first, v);
-  } else {
-    read_items<false>(a, place, raw, first, v);
-  }
+  __device__ explicit SharedItems(const Arguments& a) {
+    const Geometry& g = a.g;
+    const int thread = threadIdx.x - 256;
+    count = (g.items() - thread + kConverterThreads - 1) / kConverterThreads;
 #pragma unroll
-  for (int i = 0; i < kItemsPerThread; ++i) {
-    if (first + i * kConverterThreads < items) {
-#pragma unroll
-      for (int c = 0; c < 8; ++c) largest = max(largest, magnitude(v[i][c]));
-    }
-  }
-  const float scale = stage_scale(s, slot, parity, largest);
-  uint8_t* octets = s.slot(slot);
-#pragma unroll
-  for (int i = 0; i < kItemsPerThread; ++i) {
-    const int item = first + i * kConverterThreads;
-    if (item < items) {
+    for (int i = 0; i < kItemsPerThread; ++i) {
+      const int item = thread + i * kConverterThreads;
       const auto octet = static_cast<int>(a.positions_by.divide(static_cast<uint32_t>(item)));
       const int position = item - octet * g.positions;
       const auto within = static_cast<int>(a.stride_by.divide(static_cast<uint32_t>(position)));
       const int phase = position - within * static_cast<int>(a.stride_by.value);
-      store_octet<Products>(octets, g.part_bytes, phase * g.phase_rows + octet * g.octet_rows + within, v[i], scale);
+      const int row = phase * g.phase_rows + octet * g.octet_rows + within;
+      places[i] = static_cast<uint32_t>(octet * 8 * g.pitch + position) | static_cast<uint32_t>(row) << 16;
     }
   }
-}
+
+  // All raw values are read before the first octet is written: there is a barrier in stage_scale.
+  template <int Products>
+  __device__ __forceinline__ void convert(const Arguments& a, const Shared& s, const Leads& lead, int slot,
+                                          int parity) const {
+    const Geometry& g = a.g;
+    const uint32_t raw = shared_address(s.slot(slot));
+    uint32_t rows[8];
+#pragma unroll
+    for (int c = 0; c < 8; ++c) {
+      rows[c] = raw + (c * g.pitch + lead(c)) * 4;
+      asm volatile("" : "+r"(rows[c]));  // once a stage, not once an item
+    }
+    float v[kItemsPerThread][8];
+#pragma unroll
+    for (int i = 0; i < kItemsPerThread; ++i) {
+      if (i < count) {
+        const uint32_t from = (places[i] & 0xFFFF) * 4;
+#pragma unroll
+        for (int c = 0; c < 8; ++c) v[i][c] = load_shared(rows[c] + from);
+      }
+    }
+    float largest = 0;
+#pragma unroll
+    for (int i = 0; i < kItemsPerThread; ++i) {
+      if (i < count) {
+#pragma unroll
+        for (int c = 0; c < 8; ++c) largest = larger(largest, v[i][c]);
+      }
+    }
+    const float scale = stage_scale(s, slot, parity, largest);
+#pragma unroll
+    for (int i = 0; i < kItemsPerThread; ++i) {
+      if (i < count) store_octet<Products>(s.slot(slot), g.part_bytes, (places[i] >> 16) * 16, v[i], scale);
+    }
+  }
+};
 
 // Octets of 8 (channel, tap) pairs. A warp makes four octets of eight rows each: at large strides its lanes would all
 // read from few banks if they went along the rows.
 template <int Products>
-__device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s, const StagePlace& place, int slot,
-                                             int parity, int first) {
+__device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s, const Leads& lead, int slot,
+                                             int parity) {
   const Geometry& g = a.g;
+  const int thread = threadIdx.x - 256;
   const uint32_t raw = shared_address(s.slot(slot));
-  uint32_t largest = 0;
-  for (int row = 0; row < place.rows; ++row) {
-    const uint32_t from = raw + (row * g.pitch + place.lead(row)) * 4;
-    for (int i = first; i < g.positions; i += kConverterThreads) {
-      largest = max(largest, magnitude(load_shared(from + i * 4)));
-    }
+  float largest = 0;
+  for (int row = 0; row < g.stage_channels; ++row) {
+    const uint32_t from = raw + (row * g.pitch + lead(row)) * 4;
+    for (int i = thread; i < g.positions; i += kConverterThreads) largest = larger(largest, load_shared(from + i * 4));
   }
   const float scale = stage_scale(s, slot, parity, largest);
-  uint8_t* octets = s.slot(slot) + g.raw_bytes;
   const int32_t* elements = s.elements(g);
   const int row_groups = g.octet_rows / 8;
-  const int groups = row_groups * ((g.octets + 3) / 4);
-  const int lane = first % 32;
-  for (int group = first / 32; group < groups; group += kConverterThreads / 32) {
-    const int octet = group / row_groups * 4 + lane / 8;
-    const int row = group % row_groups * 8 + lane % 8;
-    if (octet >= g.octets) continue;
-    const int position = row * static_cast<int>(a.p.stride);
-    float v[8];
+  const int lane = thread % 32;
+  const int warp = thread / 32;
+  for (int first_octet = 0; first_octet < g.octets; first_octet += 4) {
+    const int octet = first_octet + lane / 8;
+    if (octet >= g.octets) break;
+    uint32_t from[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const int element = elements[octet * 8 + i];
       const int channel = element >> 16;
-      const bool exists = element >= 0 && channel < place.rows;
-      const int offset = position + (element & 0xFFFF) * static_cast<int>(a.p.dilation);
-      v[i] = exists ? load_shared(raw + (channel * g.pitch + place.lead(channel) + offset) * 4) : 0.0F;
+      from[i] = raw + (channel * g.pitch + lead(channel) + (element & 0xFFFF) * static_cast<int>(a.p.dilation)) * 4;
     }
-    store_octet<Products>(octets, g.part_bytes, octet * g.octet_rows + row, v, scale);
+    for (int group = warp; group < row_groups; group += kConverterThreads / 32) {
+      const int row = group * 8 + lane % 8;
+      const uint32_t position = row * static_cast<uint32_t>(a.p.stride) * 4;
+      float v[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) v[i] = load_shared(from[i] + position);
+      store_octet<Products>(s.slot(slot) + g.raw_bytes, g.part_bytes, (octet * g.octet_rows + row) * 16, v, scale);
+    }
+  }
+}
+
+// Walks over all stages of this block's tiles: convert(lead, slot, parity).
+template <typename Convert>
+__device__ __forceinline__ void convert_stages(const Arguments& a, const Shared& s, const Convert& convert) {
+  const auto grid = static_cast<int>(gridDim.x);
+  const int count = (a.tiles - static_cast<int>(blockIdx.x) + grid - 1) / grid * a.g.stages();
+  Cursor cursor;
+  for (int i = 0; i < count; ++i) {
+    wait(s.raw_full(cursor.slot), cursor.parity);
+    convert(Leads{s.first_lead(cursor.slot), static_cast<uint32_t>(a.p.length) & 3}, cursor.slot, i % 2);
+    fence_shared_writes();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) arrive(s.full(cursor.slot));
+    cursor.advance(a.g.slots);
   }
 }
 
 template <int Products>
 __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
-  const Geometry& g = a.g;
-  const int thread = threadIdx.x - 256;
-  Cursor cursor;
-  int parity = 0;
-  int rotation = 0;
-  for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
-    const Tile tile = tile_at(a, index);
-    for (int stage = 0; stage < g.stages(); ++stage) {
-      const StagePlace place(a, tile, stage);
-      wait(s.raw_full(cursor.slot), cursor.parity);
-      if (!place.copied) gather_rows(a, place, reinterpret_cast<float*>(s.slot(cursor.slot)));
-      // The warps take turns in having a round more than the others.
-      const int first =
-          thread + rotation < kConverterThreads ? thread + rotation : thread + rotation - kConverterThreads;
-      if (g.flat) {
-        convert_flat<Products>(a, s, place, cursor.slot, parity, first);
-      } else {
-        convert_shared<Products>(a, s, place, cursor.slot, parity, first);
-      }
-      fence_shared_writes();
-      __syncwarp();
-      if (thread % 32 == 0) arrive(s.full(cursor.slot));
-      cursor.advance(g.slots);
-      parity ^= 1;
-      rotation = rotation + 96 < kConverterThreads ? rotation + 96 : rotation + 96 - kConverterThreads;
-    }
+  if (a.g.flat) {
+    convert_stages(a, s,
+                   [&](const Leads& lead, int slot, int parity) { convert_flat<Products>(a, s, lead, slot, parity); });
+  } else {
+    const SharedItems items(a);
+    convert_stages(a, s, [&](const Leads& lead, int slot, int parity) {
+      items.template convert<Products>(a, s, lead, slot, parity);
+    });
   }
 }
 

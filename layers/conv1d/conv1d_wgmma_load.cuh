@@ -33,7 +33,6 @@ struct Arguments {
   Divisor group_blocks_by;
   Divisor position_tiles_by;  // of a row
   Divisor positions_by;       // g.positions
-  Divisor copies_by;          // 16-byte pieces of a raw row
   Divisor stride_by;
   bool exact_only;
 };
@@ -71,7 +70,7 @@ struct Shared {
   __device__ Shared(uint8_t* start, const Geometry& g) : memory(start) {
     tables_at = kHeaderBytes;
     staging_at = tables_at + ((g.steps + (g.flat ? g.octets * 8 : 0)) * 4 + 127) / 128 * 128;
-    weights_at = staging_at + 8 * 8 * kStagingPitch * 4;
+    weights_at = staging_at + kStagingBytes;
     slots_at = weights_at + g.weight_slots * g.weight_slot_bytes;
     slot_bytes = g.slot_bytes;
   }
@@ -85,15 +84,18 @@ struct Shared {
   // What undoes a stage's scale; 0 where it could not be scaled.
   __device__ float& unscale(int slot) const { return reinterpret_cast<float*>(memory + 256)[slot]; }
   __device__ uint32_t* largest(int parity) const { return reinterpret_cast<uint32_t*>(memory + 320) + parity * 8; }
+  // Of a slot's first row: see StagePlace.
+  __device__ uint32_t& first_lead(int slot) const { return reinterpret_cast<uint32_t*>(memory + 384)[slot]; }
   __device__ int32_t* step_rows() const { return reinterpret_cast<int32_t*>(memory + tables_at); }
   __device__ int32_t* elements(const Geometry& g) const { return step_rows() + g.steps; }
   __device__ float* staging(int warp) const {
-    return reinterpret_cast<float*>(memory + staging_at) + warp * 8 * kStagingPitch;
+    return reinterpret_cast<float*>(memory + staging_at + warp * kStagedRows * kStagedColumns * 4);
   }
   __device__ uint32_t weights(int bytes) const { return shared_address(memory) + weights_at + bytes; }
   __device__ uint8_t* slot(int index) const { return memory + slots_at + index * slot_bytes; }
 };
-static_assert((3 * kMaxSlots + 2 * kWeightSlots) * 8 <= 256 && 256 + kMaxSlots * 4 <= 320 && 320 + 64 <= kHeaderBytes);
+static_assert((3 * kMaxSlots + 2 * kWeightSlots) * 8 <= 256 && 256 + kMaxSlots * 4 <= 320 && 320 + 64 <= 384);
+static_assert(384 + kMaxSlots * 4 <= kHeaderBytes);
 
 // A ring's next slot and the parity of the phase to wait for.
 struct Cursor {
@@ -107,16 +109,21 @@ struct Cursor {
   }
 };
 
-// A stage's raw rows in x: `rows` of them from `source`, needed from position `start` on. A copied row begins with
-// lead(row) floats before them, so that it is aligned to 16 bytes; one that padding or the row's end touches is
-// gathered float by float and has no lead.
+// The floats between a boundary of 16 bytes in memory and the first position that a stage needs of a row. Rows are as
+// long as one another, so the numbers repeat after four rows.
+struct Leads {
+  uint32_t first;
+  uint32_t step;
+  __device__ uint32_t operator()(uint32_t row) const { return (first + row * step) & 3; }
+};
+
+// A stage's raw rows in x: `rows` of them from `source`, needed from position `start` on. Column 0 of a row in a slot
+// is lead(row) floats before that, so that what lies in x can be copied in pieces of 16 bytes.
 struct StagePlace {
   const float* source;
   int64_t start;
   int rows;
-  bool copied;
-  uint32_t first_lead;
-  uint32_t lead_step;
+  Leads lead;
 
   __device__ StagePlace(const Arguments& a, const Tile& tile, int stage) {
     const bool one_tap_stage = a.g.tap_stages == 1;
@@ -125,34 +132,85 @@ struct StagePlace {
     source = a.x + (tile.batch * a.p.in_channels + tile.group * a.group_in + channel) * a.p.length;
     rows = min(a.g.stage_channels, a.group_in - channel);
     start = int64_t{tile.position} * a.p.stride + int64_t{tap_stage} * a.g.stage_taps * a.p.dilation - a.p.pad_left;
-    copied = start >= 0 && start + a.g.pitch <= a.p.length && (reinterpret_cast<uintptr_t>(a.x) & 15) == 0;
-    lead_step = static_cast<uint32_t>(a.p.length) & 3;
-    first_lead = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(source + start) / 4) & 3;
-    if (!copied) first_lead = lead_step = 0;
+    lead.step = static_cast<uint32_t>(a.p.length) & 3;
+    lead.first = static_cast<uint32_t>(static_cast<int64_t>(reinterpret_cast<uintptr_t>(source) / 4) + start) & 3;
   }
-  __device__ int lead(int row) const { return static_cast<int>((first_lead + row * lead_step) & 3); }
 };
 
 #ifdef STRAND_WGMMA
 
-// A stage's raw rows by asynchronous copies of 16 bytes, which cost less than a bulk copy a row; `barrier` hears of
-// their end from each lane.
-inline __device__ void load_rows(const Arguments& a, const StagePlace& place, uint32_t slot, uint32_t barrier) {
-  if (!place.copied) {
-    arrive(barrier);
+// The columns [begin, end) of a raw row that are copied, in whole pieces of 16 bytes: those that lie in x.
+struct CopiedColumns {
+  int begin = 0;
+  int end = 0;
+  __device__ CopiedColumns(const Arguments& a, int64_t first) {
+    if ((reinterpret_cast<uintptr_t>(a.x) & 15) != 0) return;
+    begin = static_cast<int>(min(int64_t{a.g.pitch}, first < 0 ? (3 - first) & ~int64_t{3} : 0));
+    end = max(begin, static_cast<int>(min(int64_t{a.g.pitch}, max(int64_t{0}, a.p.length - first) & ~int64_t{3})));
+  }
+};
+
+// A stage whose rows are not all there, or not in x as a whole: what can be is copied, the rest is written column by
+// column, zeros or what the padding mode says. Channels that are missing to a whole stage are zeros too: their weights
+// are, and a slot may hold anything.
+inline __device__ void load_edge_rows(const Arguments& a, const StagePlace& place, float* slot, uint32_t barrier) {
+  const Geometry& g = a.g;
+  const int lane = threadIdx.x % 32;
+  int copied = 0;
+  for (int row = lane; row < place.rows; row += 32) {
+    const CopiedColumns columns(a, place.start - place.lead(row));
+    copied += columns.end - columns.begin;
+  }
+  copied = __reduce_add_sync(~0U, copied);
+  if (lane == 0 && copied > 0) expect(barrier, copied * 4);
+  __syncwarp();
+  for (int row = lane; row < g.stage_channels; row += 32) {
+    float* target = slot + row * g.pitch;
+    const float* source = place.source + row * a.p.length;
+    const int64_t first = place.start - place.lead(row);
+    const CopiedColumns columns(a, first);
+    const bool exists = row < place.rows;
+    if (exists && columns.begin < columns.end) {
+      bulk_load(shared_address(target + columns.begin), source + first + columns.begin,
+                (columns.end - columns.begin) * 4, barrier);
+    }
+#pragma unroll 4
+    for (int column = 0; column < g.pitch; ++column) {
+      if (exists && column == columns.begin) column = columns.end;
+      if (column >= g.pitch) break;
+      const int64_t position = first + column;
+      const bool padded = exists && position >= -a.p.pad_left && position < a.p.length + a.p.pad_right;
+      const int64_t from = padded ? source_index(position, a.p.length, a.p.padding_mode) : -1;
+      target[column] = from < 0 ? 0.0F : source[from];
+    }
+  }
+  __syncwarp();
+}
+
+// A stage's raw rows, by a bulk copy each where they lie in x; `raw_full` hears of their end.
+inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile& tile, int stage, int slot) {
+  const StagePlace place(a, tile, stage);
+  const int lane = threadIdx.x % 32;
+  const int bytes = a.g.pitch * 4;
+  const uint32_t barrier = s.raw_full(slot);
+  if (lane == 0) s.first_lead(slot) = place.lead.first;
+  const bool same_leads = place.lead.step == 0;
+  const int64_t most = same_leads ? place.lead.first : 3;
+  const int64_t least = same_leads ? place.lead.first : 0;
+  const bool inside = place.start >= most && place.start - least + a.g.pitch <= a.p.length &&
+                      place.rows == a.g.stage_channels && (reinterpret_cast<uintptr_t>(a.x) & 15) == 0;
+  if (!inside) {
+    load_edge_rows(a, place, reinterpret_cast<float*>(s.slot(slot)), barrier);
+    if (lane == 0) arrive(barrier);
     return;
   }
-  const auto copies = static_cast<int>(a.copies_by.value);
-  const int count = place.rows * copies;
+  if (lane == 0) arrive_expecting(barrier, place.rows * bytes);
+  __syncwarp();
+  const uint32_t target = shared_address(s.slot(slot));
   const float* from = place.source + place.start;
-#pragma unroll 4
-  for (int i = threadIdx.x % 32; i < count; i += 32) {
-    const auto row = static_cast<int>(a.copies_by.divide(static_cast<uint32_t>(i)));
-    const int column = (i - row * copies) * 4;
-    tensor::copy_async<4>(slot + (row * a.g.pitch + column) * 4, from + row * a.p.length + column - place.lead(row),
-                          true);
+  for (int row = lane; row < place.rows; row += 32) {
+    bulk_load(target + row * bytes, from + row * a.p.length - place.lead(row), bytes, barrier);
   }
-  arrive_after_copies(barrier);
 }
 
 // One warp: starts copies of raw rows and of weights, whichever ring has room.
@@ -162,6 +220,7 @@ inline __device__ void load(const Arguments& a, const Shared& s) {
   const auto grid = static_cast<int>(gridDim.x);
   const int stages = g.stages();
   int tile_index = blockIdx.x;
+  Tile tile = tile_at(a, tile_index);
   int stage = 0;
   Cursor raw{0, 1};
   int weights_index = g.resident ? a.tiles : static_cast<int>(blockIdx.x);
@@ -180,12 +239,12 @@ inline __device__ void load(const Arguments& a, const Shared& s) {
     bool room = tile_index < a.tiles && phase_done(s.empty(raw.slot), raw.parity);
     room = __shfl_sync(~0U, static_cast<int>(room), 0) != 0;
     if (room) {
-      load_rows(a, StagePlace(a, tile_at(a, tile_index), stage), shared_address(s.slot(raw.slot)),
-                s.raw_full(raw.slot));
+      load_rows(a, s, tile, stage, raw.slot);
       raw.advance(g.slots);
       if (++stage == stages) {
         stage = 0;
         tile_index += grid;
+        tile = tile_at(a, tile_index);
       }
     }
     room = weights_index < a.tiles && phase_done(s.weights_empty(weights.slot), weights.parity);

@@ -16,7 +16,6 @@ constexpr int64_t kMaxIndex = int64_t{1} << 28;
 constexpr int kMaxFlatReduction = 128;  // of a stage
 constexpr int kChunkSteps = 4;
 constexpr int kMaxExponent = 60;  // of a weight that is scaled
-constexpr int kWarps = 8;
 constexpr int64_t kMaxResidentBlocks = 33;
 
 Layout layout_for(const Conv1dProblem& p, int products) {
@@ -27,13 +26,24 @@ Layout layout_for(const Conv1dProblem& p, int products) {
 
 int to_int(int64_t value) { return static_cast<int>(value); }
 
+// Floats between a boundary of 16 bytes and a stage's first position, at most: all tiles begin at multiples of 4.
+int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
+  if (p.length % 4 != 0) return 3;
+  int64_t largest = 0;
+  for (int stage = 0; stage < g.tap_stages; ++stage) {
+    const int64_t start = int64_t{stage} * g.stage_taps * p.dilation - p.pad_left;
+    largest = std::max(largest, (start % 4 + 4) % 4);
+  }
+  return largest;
+}
+
 // Fills in what follows from the stage's channels and taps, but for the slots.
 void lay_out(const Conv1dProblem& p, Geometry& g) {
   const int columns = g.shape().columns;
   g.channel_stages = to_int(ceil_div(p.group_in(), g.stage_channels));
   g.tap_stages = to_int(ceil_div(p.kernel_size, g.stage_taps));
   g.positions = to_int((columns - 1) * p.stride + (g.stage_taps - 1) * p.dilation + 1);
-  g.pitch = to_int(round_up(g.positions + 3, 4));
+  g.pitch = to_int(round_up(g.positions + largest_lead(p, g), 4));
   const int64_t raw = round_up(int64_t{g.stage_channels} * g.pitch * 4, 128);
   if (g.flat) {
     g.steps = to_int(ceil_div(int64_t{g.stage_channels} * g.stage_taps, 16));
@@ -57,7 +67,6 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, longest)));
 }
 
-constexpr int64_t kStagingBytes = int64_t{kWarps} * 8 * kStagingPitch * 4;
 int64_t table_bytes(const Geometry& g) { return round_up((g.steps + (g.flat ? g.octets * 8 : 0)) * 4, 128); }
 int64_t weight_bytes(const Geometry& g) { return int64_t{g.weight_slots} * g.weight_slot_bytes; }
 int64_t fixed_bytes(const Geometry& g) { return kHeaderBytes + table_bytes(g) + kStagingBytes + weight_bytes(g); }
@@ -219,7 +228,7 @@ std::vector<int32_t> flat_elements(const Geometry& g) {
   std::vector<int32_t> elements;
   for (int i = 0; g.flat && i < g.octets * 8; ++i) {
     const bool exists = i < g.stage_channels * g.stage_taps;
-    elements.push_back(exists ? i / g.stage_taps << 16 | i % g.stage_taps : -1);
+    elements.push_back(exists ? i / g.stage_taps << 16 | i % g.stage_taps : 0);
   }
   return elements;
 }

@@ -60,110 +60,189 @@ __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& til
 
 #ifdef STRAND_WGMMA
 
-// Eight rows of up to 64 staged positions to y. Each row is staged so that its 16-byte boundaries are those of y: what
-// lies between them is stored 16 bytes a lane whatever the length, so that whole sectors are written, and its ends
-// float by float.
-inline __device__ void store_rows(float* y, int64_t row_length, int rows, int count, const float* staging) {
-  constexpr int kPieces = 17;  // a row: 64 floats and up to 3 before them
-  __syncwarp();
-#pragma unroll
-  for (int i = 0; i < (8 * kPieces + 31) / 32; ++i) {
-    const int piece = i * 32 + static_cast<int>(threadIdx.x % 32);
-    const int row = piece / kPieces;
-    if (row >= rows) break;
-    float* to = y + row * row_length;
-    const int lead = static_cast<int>(reinterpret_cast<uintptr_t>(to) / 4 & 3);
-    const int begin = piece % kPieces * 4;  // in staged floats
-    const float* from = staging + row * kStagingPitch + begin;
-    to += begin - lead;
-    if (begin >= lead && begin + 4 <= lead + count) {
-      *reinterpret_cast<float4*>(to) = *reinterpret_cast<const float4*>(from);
-    } else {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (begin + j >= lead && begin + j < lead + count) to[j] = from[j];
-      }
-    }
-  }
-  __syncwarp();
-}
+// Eight rows of 128 outputs on their way to y, a warp's own. Column 0 of a staged row is the first output that lies on
+// a boundary of 16 bytes in y, and those before it follow after the last one, so that what lies between boundaries is
+// stored 16 bytes a lane whatever the length, in whole sectors. Pieces of 16 bytes are permuted a row, against bank
+// conflicts.
+struct Staging {
+  float* memory;
+  int skip;  // outputs before the boundary, in the first row
+  int step;  // by how many fewer in each row after it
 
-// The one place where outputs are finished.
+  // `y`: of the first row and position.
+  __device__ Staging(float* staging, const float* y, int64_t row_length)
+      : memory(staging),
+        skip(static_cast<int>(-(reinterpret_cast<uintptr_t>(y) / 4) & 3)),
+        step(static_cast<int>(row_length & 3)) {}
+
+  __device__ int skip_of(int row) const { return (skip - row * step) & 3; }
+  static __device__ int permuted(int row, int piece) { return piece ^ (row & 3) * 2; }
+
+  // This lane's outputs are positions 8 i + lane % 4 * 2 and the next one of row lane / 4. For i = 0 to 3: where i,
+  // i + 4, i + 8, ... are, 32 floats apart, but for the very first, which may be the one after the last.
+  struct Places {
+    int first;
+    int at[4];
+    __device__ int operator[](int i) const { return i == 0 ? first : at[i % 4] + i / 4 * 32; }
+  };
+  __device__ Places places(int odd) const {
+    const int row = static_cast<int>(threadIdx.x % 32) / 4;
+    const int column = static_cast<int>(threadIdx.x) % 4 * 2 + odd - skip_of(row);
+    Places places{};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int shifted = column + i * 8;
+      const int piece = (shifted >> 2 & ~7) | permuted(row, shifted >> 2 & 7);
+      places.at[i] = row * kStagedColumns + piece * 4 + (shifted & 3);
+    }
+    places.first = places.at[0] + (column < 0 ? kStagedColumns : 0);
+    return places;
+  }
+
+  // Up to 8 rows of `count` outputs.
+  __device__ __forceinline__ void store(float* y, int64_t row_length, int rows, int count) const {
+    __syncwarp();
+    const int lane = threadIdx.x % 32;
+    float* to = y + lane * 4;
+#pragma unroll
+    for (int row = 0; row < kStagedRows; ++row, to += row_length) {
+      if (row >= rows) break;
+      const int before = skip_of(row);
+      if (before + lane * 4 + 4 > count) continue;
+      const float* from = memory + row * kStagedColumns + permuted(row, lane) * 4;
+      *reinterpret_cast<float4*>(to + before) = *reinterpret_cast<const float4*>(from);
+    }
+    // What shares 16 bytes with other rows or tiles: at the last piece, which holds a whole row's end and its
+    // beginning, and at the one that is cut by the end of a shorter one.
+    const int row = lane / 4;
+    const int before = skip_of(row);
+    const int cut = (count - before) >> 2;
+    store_one(y, row_length, rows, count, row, before, kStagedColumns / 4 - 1);
+    if (count < kStagedColumns && cut >= 0 && cut < kStagedColumns / 4 - 1) {
+      store_one(y, row_length, rows, count, row, before, cut);
+    }
+    __syncwarp();
+  }
+  __device__ void store_one(float* y, int64_t row_length, int rows, int count, int row, int before, int piece) const {
+    const int column = piece * 4 + static_cast<int>(threadIdx.x) % 4;
+    const int position = (before + column) & (kStagedColumns - 1);
+    if (row >= rows || position >= count) return;
+    y[row * row_length + position] = memory[row * kStagedColumns + permuted(row, piece) * 4 + column % 4];
+  }
+};
+
+// The one place where outputs are finished. What it reads of its rows it reads when it is made, before the products, so
+// that nothing waits for memory after them.
 template <Layout BlockLayout, bool Plain>
-__device__ __forceinline__ void store_tile(const Arguments& a, const Shared& s, const Tile& tile, float (&sum)[64]) {
+struct TileEnd {
   using MyPart = Part<BlockLayout>;
-  constexpr bool kStack = BlockLayout == Layout::kStack;
-  const MyPart part(tile);
-  const int warp = threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  const bool gated = !Plain && !kStack && a.store.gated;  // rows 8 to 15 gate rows 0 to 7
-  const int results = gated ? a.group_out / 2 : a.group_out;
-  const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
-  const int first_row = part.channel + warp % 4 * (kStack ? 8 : 16);  // of the block
-  const int first_sum = block_in_group * MyPart::kShape.channels + first_row;
-  const int64_t group_channel = int64_t{tile.group} * results;
-  const float* unscales = a.unscale + int64_t{tile.block} * MyPart::kShape.channels + first_row;
-  if constexpr (kStack) {
+  static constexpr bool kStack = BlockLayout == Layout::kStack;
+  static constexpr int kHalves = kStack ? 1 : 2;  // rows lane / 4 and, but in a stack, 8 more
+  const Arguments& a;
+  Tile tile;
+  MyPart part;
+  bool gated;     // rows 8 to 15 gate rows 0 to 7
+  int results;    // of the group
+  int first_sum;  // this warp's first row, in the group's
+  float unscale[kHalves];
+  float bias[kHalves];
+
+  __device__ TileEnd(const Arguments& arguments, int index)
+      : a(arguments), tile(tile_at(arguments, index)), part(tile) {
+    const int warp = threadIdx.x / 32;
+    const int lane = threadIdx.x % 32;
+    gated = !Plain && !kStack && a.store.gated;
+    results = gated ? a.group_out / 2 : a.group_out;
+    const int first_row = part.channel + warp % 4 * (kStack ? 8 : 16);
+    const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
+    first_sum = block_in_group * MyPart::kShape.channels + first_row;
 #pragma unroll
-    for (int i = 0; i < 64; i += 4) {
-      sum[i] += sum[i + 2];
-      sum[i + 1] += sum[i + 3];
+    for (int half = 0; half < kHalves; ++half) {
+      unscale[half] = a.unscale[int64_t{tile.block} * MyPart::kShape.channels + first_row + half * 8 + lane / 4];
+      bias[half] = 0;
+      const int row = first_sum + half * 8 + lane / 4;
+      if (Plain && a.store.bias != nullptr && row < a.group_out)
+        bias[half] = a.store.bias[tile.group * a.group_out + row];
     }
   }
+
+  __device__ __forceinline__ void store(const Shared& s, float (&sum)[64]) const {
+    const int lane = threadIdx.x % 32;
+    const int64_t position = part.position;
+    const int count = static_cast<int>(min(int64_t{kStagedColumns}, a.out_length - position));
+    if (count <= 0) return;
+    if constexpr (kStack) {
 #pragma unroll
-  for (int half = 0; half < (kStack ? 1 : 2); ++half) {
-    const int first = gated ? first_sum / 2 : first_sum + half * 8;
-    const int rows = min(8, results - first);
-    if (rows <= 0 || (gated && half == 1)) break;
-    const bool exists = lane / 4 < rows;
-    const float unscale = unscales[half * 8 + lane / 4];
-    const Conv1dStore::Channel finish = a.store.at(tile.batch, group_channel + min(first + lane / 4, results - 1));
-    float* y = a.y + (tile.batch * a.store.channels + group_channel + first) * a.out_length;
-#pragma unroll
-    for (int window = 0; window < 2; ++window) {
-      const int64_t position = part.position + window * 64;
-      const int count = static_cast<int>(min(int64_t{64}, a.out_length - position));
-      if (count <= 0) break;
-      // This lane's positions: pairs, 8 apart.
-      float even[8];
-      float odd[8];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        even[i] = sum[(window * 8 + i) * 4 + half * 2] * unscale;
-        odd[i] = sum[(window * 8 + i) * 4 + half * 2 + 1] * unscale;
+      for (int i = 0; i < 64; i += 4) {
+        sum[i] += sum[i + 2];
+        sum[i + 1] += sum[i + 3];
       }
-      const int64_t mine = position + lane % 4 * 2;
-      const int64_t end = exists ? a.out_length : 0;
+    }
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      const int first = gated ? first_sum / 2 : first_sum + half * 8;
+      const int rows = min(kStagedRows, results - first);
+      if (rows <= 0 || (gated && half == 1)) break;
+      const int64_t row = tile.batch * a.store.channels + int64_t{tile.group} * results + first;
+      float* y = a.y + row * a.out_length + position;
+      const Staging staging(s.staging(threadIdx.x / 32), y, a.out_length);
+      const Staging::Places even_at = staging.places(0);
       if constexpr (Plain) {
+        // Neighbours are neighbours in y too where all its rows begin at multiples of 8 bytes.
+        if ((staging.skip | staging.step) % 2 == 0) {
 #pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          even[i] += finish.bias;
-          odd[i] += finish.bias;
+          for (int i = 0; i < 16; ++i) {
+            *reinterpret_cast<float2*>(staging.memory + even_at[i]) =
+                make_float2(fmaf(sum[i * 4 + half * 2], unscale[half], bias[half]),
+                            fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]));
+          }
+        } else {
+          const Staging::Places odd_at = staging.places(1);
+#pragma unroll
+          for (int i = 0; i < 16; ++i) {
+            staging.memory[even_at[i]] = fmaf(sum[i * 4 + half * 2], unscale[half], bias[half]);
+            staging.memory[odd_at[i]] = fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]);
+          }
         }
-      } else if (gated) {
-        const float gate_unscale = unscales[8 + lane / 4];
-        float gates[8];
-#pragma unroll
-        for (int i = 0; i < 8; ++i) gates[i] = sum[(window * 8 + i) * 4 + 2] * gate_unscale;
-        finish(even, gates, mine, 8, end);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) gates[i] = sum[(window * 8 + i) * 4 + 3] * gate_unscale;
-        finish(odd, gates, mine + 1, 8, end);
       } else {
-        finish(even, mine, 8, end);
-        finish(odd, mine + 1, 8, end);
-      }
-      const int lead = static_cast<int>(reinterpret_cast<uintptr_t>(y + lane / 4 * a.out_length + position) / 4 & 3);
-      float* to = s.staging(warp) + lane / 4 * kStagingPitch + lead + lane % 4 * 2;
+        const Staging::Places odd_at = staging.places(1);
+        const int64_t channel = int64_t{tile.group} * results + min(first + lane / 4, results - 1);
+        const Conv1dStore::Channel finish = a.store.at(tile.batch, channel);
+        const int64_t mine = position + lane % 4 * 2;
+        const int64_t end = lane / 4 < rows ? a.out_length : 0;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        to[i * 8] = even[i];
-        to[i * 8 + 1] = odd[i];
+        for (int window = 0; window < 2; ++window) {
+          // This lane's positions: pairs, 8 apart.
+          float even[8];
+          float odd[8];
+#pragma unroll
+          for (int i = 0; i < 8; ++i) {
+            even[i] = sum[(window * 8 + i) * 4 + half * 2] * unscale[half];
+            odd[i] = sum[(window * 8 + i) * 4 + half * 2 + 1] * unscale[half];
+          }
+          if (gated) {
+            float gates[8];
+#pragma unroll
+            for (int i = 0; i < 8; ++i) gates[i] = sum[(window * 8 + i) * 4 + 2] * unscale[kHalves - 1];
+            finish(even, gates, mine + window * 64, 8, end);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) gates[i] = sum[(window * 8 + i) * 4 + 3] * unscale[kHalves - 1];
+            finish(odd, gates, mine + window * 64 + 1, 8, end);
+          } else {
+            finish(even, mine + window * 64, 8, end);
+            finish(odd, mine + window * 64 + 1, 8, end);
+          }
+#pragma unroll
+          for (int i = 0; i < 8; ++i) {
+            staging.memory[even_at[window * 8 + i]] = even[i];
+            staging.memory[odd_at[window * 8 + i]] = odd[i];
+          }
+        }
       }
-      store_rows(y + position, a.out_length, rows, count, s.staging(warp));
+      staging.store(y, a.out_length, rows, count);
     }
   }
-}
+};
 
 #endif
 
