@@ -42,34 +42,29 @@ __device__ __forceinline__ void pin(float (&sum)[64]) {
   for (float& value : sum) asm volatile("" : "+f"(value)::"memory");
 }
 
-// Steps of a stage: products into `sum`, in units of the true x. Straight code: the compiler waits after every product
-// that it finds in a loop.
+// Steps of a stage: products into `sum`, in units of the true x. `low`: rows from high octets to low ones. Straight
+// code: the compiler waits after every product that it finds in a loop.
 template <Layout BlockLayout, int Products, int Steps>
-__device__ __forceinline__ void multiply_steps(const Geometry& g, const int32_t* step_rows, uint32_t weights,
-                                               uint32_t octets, float unscale_x, float (&sum)[64]) {
-  constexpr BlockShape kShape = block_shape(BlockLayout);
-  constexpr int kPartBytes = kShape.rows * 32;
-  constexpr int kStepBytes = kPartBytes * (BlockLayout == Layout::kStack || Products == 1 ? 1 : 2);
-  const Operand w(weights, kShape.rows * 16);
-  const Operand x(octets, g.octet_rows * 16);
-  const int low = g.part_bytes >> 4;
-  int x_high[Steps];
+__device__ __forceinline__ void multiply_steps(Operand w, Operand x, int low, uint32_t step_rows, float unscale_x,
+                                               float (&sum)[64]) {
+  constexpr int kPartRows = block_shape(BlockLayout).rows * 2;
+  int high[Steps];
 #pragma unroll
-  for (int step = 0; step < Steps; ++step) x_high[step] = step_rows[step];
+  for (int step = 0; step < Steps; ++step) high[step] = load_shared<int>(step_rows + step * 4);
   float part[64];
   pin(part);
   begin_products();
 #pragma unroll
   for (int step = 0; step < Steps; ++step) {
-    const int w_high = step * (kStepBytes >> 4);
+    const int w_high = step * step_weight_rows(BlockLayout, Products);
     // Small terms first.
     if constexpr (Products > 1 && BlockLayout == Layout::kStack) {
-      multiply(part, w + w_high, x + (x_high[step] + low), step > 0);
+      multiply(part, w + w_high, x + (high[step] + low), step > 0);
     } else if constexpr (Products > 1) {
-      multiply(part, w + (w_high + (kPartBytes >> 4)), x + x_high[step], step > 0);
-      multiply(part, w + w_high, x + (x_high[step] + low), true);
+      multiply(part, w + (w_high + kPartRows), x + high[step], step > 0);
+      multiply(part, w + w_high, x + (high[step] + low), true);
     }
-    multiply(part, w + w_high, x + x_high[step], Products > 1 || step > 0);
+    multiply(part, w + w_high, x + high[step], Products > 1 || step > 0);
   }
   commit_products();
   wait_products();
@@ -79,17 +74,17 @@ __device__ __forceinline__ void multiply_steps(const Geometry& g, const int32_t*
 }
 
 template <Layout BlockLayout, int Products>
-__device__ __forceinline__ void multiply_chunk(int steps, const Geometry& g, const int32_t* step_rows, uint32_t weights,
-                                               uint32_t octets, float unscale_x, float (&sum)[64]) {
+__device__ __forceinline__ void multiply_chunk(int steps, Operand w, Operand x, int low, uint32_t step_rows,
+                                               float unscale_x, float (&sum)[64]) {
   switch (steps) {
     case 1:
-      return multiply_steps<BlockLayout, Products, 1>(g, step_rows, weights, octets, unscale_x, sum);
+      return multiply_steps<BlockLayout, Products, 1>(w, x, low, step_rows, unscale_x, sum);
     case 2:
-      return multiply_steps<BlockLayout, Products, 2>(g, step_rows, weights, octets, unscale_x, sum);
+      return multiply_steps<BlockLayout, Products, 2>(w, x, low, step_rows, unscale_x, sum);
     case 3:
-      return multiply_steps<BlockLayout, Products, 3>(g, step_rows, weights, octets, unscale_x, sum);
+      return multiply_steps<BlockLayout, Products, 3>(w, x, low, step_rows, unscale_x, sum);
     default:
-      return multiply_steps<BlockLayout, Products, 4>(g, step_rows, weights, octets, unscale_x, sum);
+      return multiply_steps<BlockLayout, Products, 4>(w, x, low, step_rows, unscale_x, sum);
   }
 }
 
@@ -100,34 +95,55 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   // A warpgroup's half of the rows, or of the positions.
   const int weights_at = BlockLayout == Layout::kSplit ? warpgroup * 64 * 16 : 0;
   const int octets_at = g.raw_bytes + (BlockLayout == Layout::kSplit ? 0 : warpgroup * 128 * 16);
-  const bool signals = threadIdx.x % 32 == 0;
-  Cursor stages;
-  Cursor weights;
-  if (g.resident) wait(s.weights_full(0), 0);
+  const Operand w(s.weights(0) + weights_at, block_shape(BlockLayout).rows * 16);
+  const Operand x(shared_address(s.slot(0)) + octets_at, g.octet_rows * 16);
+  const int lane = __shfl_sync(~0U, static_cast<int>(threadIdx.x) % 32, static_cast<int>(threadIdx.x) % 32);
+  const bool signals = lane == 0;
+  // By way of shared memory: numbers that are arguments the compiler would load anew in each round, and wait.
+  const auto number = [&](Number which) { return load_shared<int>(s.number(which)); };
+  const bool resident = number(kResident) != 0;
+  const int stages = number(kStages);
+  const int slots = number(kSlots);
+  const int slot_rows = number(kSlotRows);
+  const int low = number(kLowRows);
+  const int chunk_steps = number(kChunkSteps);
+  const int steps = number(kSteps);
+  const int weight_rows = number(kWeightRows);
+  const uint32_t step_rows = shared_address(s.step_rows());
+  const uint32_t unscales = shared_address(&s.unscale(0));
+  const uint32_t full = s.full(0);
+  const uint32_t empty = s.empty(0);
+  Cursor stage_slot;
+  Cursor weight_slot;
+  if (resident) wait(s.weights_full(0), 0);
   for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
-    const TileEnd<BlockLayout, Plain> end(a, index);
+    const TileEnd<BlockLayout, Plain> end(a, index, lane);
     float sum[64] = {};
-    bool exact = a.exact_only;
-    for (int stage = 0; stage < g.stages(); ++stage) {
-      wait(s.full(stages.slot), stages.parity);
-      const float unscale_x = s.unscale(stages.slot);
-      exact |= unscale_x == 0;
-      const uint32_t octets = shared_address(s.slot(stages.slot)) + octets_at;
-      for (int first = 0; first < g.steps; first += g.chunk_steps) {
-        const int last = min(first + g.chunk_steps, g.steps);
-        if (!g.resident) wait(s.weights_full(weights.slot), weights.parity);
-        const int at = g.resident ? (stage * g.steps + first) * g.step_bytes() : weights.slot * g.weight_slot_bytes;
-        multiply_chunk<BlockLayout, Products>(last - first, g, s.step_rows() + first, s.weights(at) + weights_at,
-                                              octets, unscale_x, sum);
-        if (!g.resident) {
-          if (signals) arrive(s.weights_empty(weights.slot));
-          weights.advance(g.weight_slots);
+    float least_unscale = a.exact_only ? 0.0F : 1.0F;
+    int weights = 0;  // rows to those of the next step
+    for (int stage = 0; stage < stages; ++stage) {
+      wait(full + stage_slot.slot * 8, stage_slot.parity);
+      const float unscale_x = load_shared<float>(unscales + stage_slot.slot * 4);
+      least_unscale = fminf(least_unscale, unscale_x);
+      const Operand octets = x.moved(stage_slot.slot * slot_rows);
+      for (int first = 0; first < steps; first += chunk_steps) {
+        const int count = min(chunk_steps, steps - first);
+        if (!resident) {
+          wait(s.weights_full(weight_slot.slot), weight_slot.parity);
+          weights = weight_slot.slot * weight_rows;
+        }
+        multiply_chunk<BlockLayout, Products>(count, w.moved(weights), octets, low, step_rows + first * 4, unscale_x,
+                                              sum);
+        weights += count * step_weight_rows(BlockLayout, Products);
+        if (!resident) {
+          if (signals) arrive(s.weights_empty(weight_slot.slot));
+          weight_slot.advance(g.weight_slots);
         }
       }
-      if (signals) arrive(s.empty(stages.slot));
-      stages.advance(g.slots);
+      if (signals) arrive(empty + stage_slot.slot * 8);
+      stage_slot.advance(slots);
     }
-    if (exact) {
+    if (least_unscale == 0) {
       compute_exactly<BlockLayout, Plain>(a, tile_at(a, index));
     } else {
       end.store(s, sum);
@@ -153,6 +169,9 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
       barrier_init(s.weights_full(i), 1);
       barrier_init(s.weights_empty(i), 8);
     }
+    const int numbers[] = {g.resident ? 1 : 0, g.stages(),    g.slots, g.slot_bytes / 16,
+                           g.part_bytes / 16,  g.chunk_steps, g.steps, g.weight_slot_bytes / 16};
+    for (int i = 0; i < kNumbers; ++i) s.numbers()[i] = numbers[i];
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   const int tables = g.steps + (g.flat ? g.octets * 8 : 0);

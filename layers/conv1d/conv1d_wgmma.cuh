@@ -44,6 +44,27 @@ __device__ __forceinline__ void wait(uint32_t barrier, int parity) {
       : "memory");
 }
 
+// From an address of shared memory: through pointers that went through structures, loads are generic.
+template <typename T>
+__device__ __forceinline__ T load_shared(uint32_t address) {
+  uint32_t bits;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(bits) : "r"(address) : "memory");
+  return *reinterpret_cast<const T*>(&bits);
+}
+__device__ __forceinline__ float4 load_shared4(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+
+// In one instruction, which the compiler would else split on some ways.
+__device__ __forceinline__ void store_global4(float* to, const float4& v) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+}
+
 // Ordinary writes to shared memory before it are seen by the tensor cores and the copy engine after a barrier.
 __device__ __forceinline__ void fence_shared_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
@@ -59,9 +80,14 @@ struct Operand {
   uint32_t low;
   __device__ Operand(uint32_t address, int octet_bytes)
       : low((address & 0x3FFFF) >> 4 | static_cast<uint32_t>(octet_bytes >> 4) << 16) {}
+  __device__ Operand moved(int rows) const {
+    Operand result = *this;
+    result.low += static_cast<uint32_t>(rows);
+    return result;
+  }
   __device__ uint64_t operator+(int rows) const {
     constexpr uint64_t kGroupBytes = 128;
-    return uint64_t{low + static_cast<uint32_t>(rows)} | kGroupBytes >> 4 << 32;
+    return uint64_t{moved(rows).low} | kGroupBytes >> 4 << 32;
   }
 };
 

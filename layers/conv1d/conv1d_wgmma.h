@@ -49,6 +49,12 @@ constexpr BlockShape block_shape(Layout layout) {
   return {64, layout == Layout::kWide ? 64 : 32, 256};
 }
 
+// Rows of 16 bytes of weights a step: for each row of the operand 16 values, high and low parts; in a stack the rows
+// are both parts already.
+constexpr int step_weight_rows(Layout layout, int products) {
+  return block_shape(layout).rows * 2 * (layout == Layout::kStack || products == 1 ? 1 : 2);
+}
+
 struct Geometry {
   Layout layout = Layout::kSplit;
   int products = 3;  // of float16 a float32 one; 1 where less precision was asked for: high parts alone
@@ -77,8 +83,7 @@ struct Geometry {
   constexpr int stages() const { return channel_stages * tap_stages; }
   constexpr int total_steps() const { return stages() * steps; }
   constexpr int parts() const { return products == 1 ? 1 : 2; }  // of a value: high and low
-  // Bytes of weights a step: rows x 16 values; in a stack the rows are both parts already.
-  constexpr int step_bytes() const { return shape().rows * 32 * (layout == Layout::kStack ? 1 : parts()); }
+  constexpr int step_bytes() const { return step_weight_rows(layout, products) * 16; }
   constexpr int items() const { return octets * (flat ? shape().columns : positions); }
 };
 

@@ -12,13 +12,6 @@ __device__ __forceinline__ void converters_meet() {
   asm volatile("bar.sync 1, %0;" ::"n"(kConverterThreads) : "memory");
 }
 
-// From an address of shared memory: through pointers that went through structures, loads are generic.
-__device__ __forceinline__ float load_shared(uint32_t address) {
-  float value;
-  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
-  return value;
-}
-
 // The larger magnitude; a NaN where either is one.
 __device__ __forceinline__ float larger(float a, float b) {
   float result;
@@ -96,7 +89,7 @@ struct SharedItems {
       if (i < count) {
         const uint32_t from = (places[i] & 0xFFFF) * 4;
 #pragma unroll
-        for (int c = 0; c < 8; ++c) v[i][c] = load_shared(rows[c] + from);
+        for (int c = 0; c < 8; ++c) v[i][c] = load_shared<float>(rows[c] + from);
       }
     }
     float largest = 0;
@@ -123,10 +116,11 @@ __device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s
   const Geometry& g = a.g;
   const int thread = threadIdx.x - 256;
   const uint32_t raw = shared_address(s.slot(slot));
+  // With what lies between rows, which are their neighbours.
   float largest = 0;
-  for (int row = 0; row < g.stage_channels; ++row) {
-    const uint32_t from = raw + (row * g.pitch + lead(row)) * 4;
-    for (int i = thread; i < g.positions; i += kConverterThreads) largest = larger(largest, load_shared(from + i * 4));
+  for (int i = thread; i < g.stage_channels * g.pitch / 4; i += kConverterThreads) {
+    const float4 v = load_shared4(raw + i * 16);
+    largest = larger(larger(larger(larger(largest, v.x), v.y), v.z), v.w);
   }
   const float scale = stage_scale(s, slot, parity, largest);
   const int32_t* elements = s.elements(g);
@@ -148,7 +142,7 @@ __device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s
       const uint32_t position = row * static_cast<uint32_t>(a.p.stride) * 4;
       float v[8];
 #pragma unroll
-      for (int i = 0; i < 8; ++i) v[i] = load_shared(from[i] + position);
+      for (int i = 0; i < 8; ++i) v[i] = load_shared<float>(from[i] + position);
       store_octet<Products>(s.slot(slot) + g.raw_bytes, g.part_bytes, (octet * g.octet_rows + row) * 16, v, scale);
     }
   }

@@ -58,6 +58,9 @@ inline __device__ Tile tile_at(const Arguments& a, int index) {
   return tile;
 }
 
+// What the multiplying warps read of the geometry, rows of 16 bytes.
+enum Number : uint8_t { kResident, kStages, kSlots, kSlotRows, kLowRows, kChunkSteps, kSteps, kWeightRows, kNumbers };
+
 // Shared memory, carved up by offsets from its start.
 struct Shared {
   uint8_t* memory;  // aligned to 128 bytes
@@ -86,6 +89,8 @@ struct Shared {
   __device__ uint32_t* largest(int parity) const { return reinterpret_cast<uint32_t*>(memory + 320) + parity * 8; }
   // Of a slot's first row: see StagePlace.
   __device__ uint32_t& first_lead(int slot) const { return reinterpret_cast<uint32_t*>(memory + 384)[slot]; }
+  __device__ int* numbers() const { return reinterpret_cast<int*>(memory + 416); }
+  __device__ uint32_t number(Number which) const { return shared_address(memory) + 416 + which * 4; }
   __device__ int32_t* step_rows() const { return reinterpret_cast<int32_t*>(memory + tables_at); }
   __device__ int32_t* elements(const Geometry& g) const { return step_rows() + g.steps; }
   __device__ float* staging(int warp) const {
@@ -95,7 +100,7 @@ struct Shared {
   __device__ uint8_t* slot(int index) const { return memory + slots_at + index * slot_bytes; }
 };
 static_assert((3 * kMaxSlots + 2 * kWeightSlots) * 8 <= 256 && 256 + kMaxSlots * 4 <= 320 && 320 + 64 <= 384);
-static_assert(384 + kMaxSlots * 4 <= kHeaderBytes);
+static_assert(384 + kMaxSlots * 4 <= 416 && 416 + kNumbers * 4 <= kHeaderBytes);
 
 // A ring's next slot and the parity of the phase to wait for.
 struct Cursor {
@@ -139,50 +144,58 @@ struct StagePlace {
 
 #ifdef STRAND_WGMMA
 
-// The columns [begin, end) of a raw row that are copied, in whole pieces of 16 bytes: those that lie in x.
-struct CopiedColumns {
-  int begin = 0;
-  int end = 0;
-  __device__ CopiedColumns(const Arguments& a, int64_t first) {
-    if ((reinterpret_cast<uintptr_t>(a.x) & 15) != 0) return;
-    begin = static_cast<int>(min(int64_t{a.g.pitch}, first < 0 ? (3 - first) & ~int64_t{3} : 0));
-    end = max(begin, static_cast<int>(min(int64_t{a.g.pitch}, max(int64_t{0}, a.p.length - first) & ~int64_t{3})));
-  }
-};
-
-// A stage whose rows are not all there, or not in x as a whole: what can be is copied, the rest is written column by
-// column, zeros or what the padding mode says. Channels that are missing to a whole stage are zeros too: their weights
-// are, and a slot may hold anything.
+// A stage whose rows are not all there, or not in x as a whole: the columns [begin, end) that all rows have are copied,
+// the rest is written in pieces of four, with zeros or what the padding mode says. Channels that are missing to a whole
+// stage are zeros too: their weights are, and a slot may hold anything.
 inline __device__ void load_edge_rows(const Arguments& a, const StagePlace& place, float* slot, uint32_t barrier) {
   const Geometry& g = a.g;
   const int lane = threadIdx.x % 32;
-  int copied = 0;
-  for (int row = lane; row < place.rows; row += 32) {
-    const CopiedColumns columns(a, place.start - place.lead(row));
-    copied += columns.end - columns.begin;
+  const bool same_leads = place.lead.step == 0;
+  const int64_t first_least = place.start - (same_leads ? place.lead.first : 3);
+  const int64_t first_most = place.start - (same_leads ? place.lead.first : 0);
+  const auto in_row = [&](int64_t column) {
+    return static_cast<int>(max(int64_t{0}, min(int64_t{g.pitch}, column & ~int64_t{3})));
+  };
+  const bool aligned = (reinterpret_cast<uintptr_t>(a.x) & 15) == 0;
+  const int begin = aligned ? in_row(3 - first_least) : 0;
+  const int end = aligned ? max(begin, in_row(a.p.length - first_most)) : 0;
+  if (begin < end) {
+    if (lane == 0) expect(barrier, place.rows * (end - begin) * 4);
+    __syncwarp();
+    for (int row = lane; row < place.rows; row += 32) {
+      const float* from = place.source + row * a.p.length + place.start - place.lead(row) + begin;
+      bulk_load(shared_address(slot + row * g.pitch + begin), from, (end - begin) * 4, barrier);
+    }
   }
-  copied = __reduce_add_sync(~0U, copied);
-  if (lane == 0 && copied > 0) expect(barrier, copied * 4);
-  __syncwarp();
-  for (int row = lane; row < g.stage_channels; row += 32) {
-    float* target = slot + row * g.pitch;
-    const float* source = place.source + row * a.p.length;
-    const int64_t first = place.start - place.lead(row);
-    const CopiedColumns columns(a, first);
+  const int pieces = (g.pitch - (end - begin)) / 4;  // of a row that is there
+  int row = 0;
+  int piece = lane;
+  while (true) {
+    const int in_this = row < place.rows ? pieces : g.pitch / 4;
+    if (piece >= in_this) {
+      piece -= in_this;
+      if (++row >= g.stage_channels) break;
+      continue;
+    }
     const bool exists = row < place.rows;
-    if (exists && columns.begin < columns.end) {
-      bulk_load(shared_address(target + columns.begin), source + first + columns.begin,
-                (columns.end - columns.begin) * 4, barrier);
+    const int column = exists && piece * 4 >= begin ? piece * 4 + end - begin : piece * 4;
+    const int64_t position = place.start - place.lead(row) + column;
+    float v[4] = {};
+    if (exists && position < a.p.length + a.p.pad_right && position + 4 > -a.p.pad_left) {
+      const float* source = place.source + row * a.p.length;
+      const bool outside = position >= a.p.length || position + 4 <= 0;
+      if (!outside || a.p.padding_mode != PaddingMode::kZeros) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int64_t at = position + i;
+          const bool padded = at >= -a.p.pad_left && at < a.p.length + a.p.pad_right;
+          const int64_t from = padded ? source_index(at, a.p.length, a.p.padding_mode) : -1;
+          if (from >= 0) v[i] = source[from];
+        }
+      }
     }
-#pragma unroll 4
-    for (int column = 0; column < g.pitch; ++column) {
-      if (exists && column == columns.begin) column = columns.end;
-      if (column >= g.pitch) break;
-      const int64_t position = first + column;
-      const bool padded = exists && position >= -a.p.pad_left && position < a.p.length + a.p.pad_right;
-      const int64_t from = padded ? source_index(position, a.p.length, a.p.padding_mode) : -1;
-      target[column] = from < 0 ? 0.0F : source[from];
-    }
+    *reinterpret_cast<float4*>(slot + row * g.pitch + column) = make_float4(v[0], v[1], v[2], v[3]);
+    piece += 32;
   }
   __syncwarp();
 }

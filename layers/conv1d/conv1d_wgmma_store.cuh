@@ -66,12 +66,14 @@ __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& til
 // conflicts.
 struct Staging {
   float* memory;
+  int lane;
   int skip;  // outputs before the boundary, in the first row
   int step;  // by how many fewer in each row after it
 
   // `y`: of the first row and position.
-  __device__ Staging(float* staging, const float* y, int64_t row_length)
+  __device__ Staging(float* staging, const float* y, int64_t row_length, int my_lane)
       : memory(staging),
+        lane(my_lane),
         skip(static_cast<int>(-(reinterpret_cast<uintptr_t>(y) / 4) & 3)),
         step(static_cast<int>(row_length & 3)) {}
 
@@ -86,8 +88,8 @@ struct Staging {
     __device__ int operator[](int i) const { return i == 0 ? first : at[i % 4] + i / 4 * 32; }
   };
   __device__ Places places(int odd) const {
-    const int row = static_cast<int>(threadIdx.x % 32) / 4;
-    const int column = static_cast<int>(threadIdx.x) % 4 * 2 + odd - skip_of(row);
+    const int row = lane / 4;
+    const int column = lane % 4 * 2 + odd - skip_of(row);
     Places places{};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -102,15 +104,26 @@ struct Staging {
   // Up to 8 rows of `count` outputs.
   __device__ __forceinline__ void store(float* y, int64_t row_length, int rows, int count) const {
     __syncwarp();
-    const int lane = threadIdx.x % 32;
+    const uint32_t from = shared_address(memory);
+    const auto staged = [&](int row) {
+      return load_shared4(from + (row * kStagedColumns + permuted(row, lane) * 4) * 4);
+    };
     float* to = y + lane * 4;
+    if (rows == kStagedRows) {
+      // All are under way before the first is waited for.
+      float4 v[kStagedRows];
 #pragma unroll
-    for (int row = 0; row < kStagedRows; ++row, to += row_length) {
-      if (row >= rows) break;
-      const int before = skip_of(row);
-      if (before + lane * 4 + 4 > count) continue;
-      const float* from = memory + row * kStagedColumns + permuted(row, lane) * 4;
-      *reinterpret_cast<float4*>(to + before) = *reinterpret_cast<const float4*>(from);
+      for (int row = 0; row < kStagedRows; ++row) v[row] = staged(row);
+#pragma unroll
+      for (int row = 0; row < kStagedRows; ++row, to += row_length) {
+        const int before = skip_of(row);
+        if (before + lane * 4 + 4 <= count) store_global4(to + before, v[row]);
+      }
+    } else {
+      for (int row = 0; row < rows; ++row, to += row_length) {
+        const int before = skip_of(row);
+        if (before + lane * 4 + 4 <= count) store_global4(to + before, staged(row));
+      }
     }
     // What shares 16 bytes with other rows or tiles: at the last piece, which holds a whole row's end and its
     // beginning, and at the one that is cut by the end of a shorter one.
@@ -124,7 +137,7 @@ struct Staging {
     __syncwarp();
   }
   __device__ void store_one(float* y, int64_t row_length, int rows, int count, int row, int before, int piece) const {
-    const int column = piece * 4 + static_cast<int>(threadIdx.x) % 4;
+    const int column = piece * 4 + lane % 4;
     const int position = (before + column) & (kStagedColumns - 1);
     if (row >= rows || position >= count) return;
     y[row * row_length + position] = memory[row * kStagedColumns + permuted(row, piece) * 4 + column % 4];
@@ -139,6 +152,7 @@ struct TileEnd {
   static constexpr bool kStack = BlockLayout == Layout::kStack;
   static constexpr int kHalves = kStack ? 1 : 2;  // rows lane / 4 and, but in a stack, 8 more
   const Arguments& a;
+  int lane;
   Tile tile;
   MyPart part;
   bool gated;     // rows 8 to 15 gate rows 0 to 7
@@ -147,10 +161,9 @@ struct TileEnd {
   float unscale[kHalves];
   float bias[kHalves];
 
-  __device__ TileEnd(const Arguments& arguments, int index)
-      : a(arguments), tile(tile_at(arguments, index)), part(tile) {
+  __device__ TileEnd(const Arguments& arguments, int index, int my_lane)
+      : a(arguments), lane(my_lane), tile(tile_at(arguments, index)), part(tile) {
     const int warp = threadIdx.x / 32;
-    const int lane = threadIdx.x % 32;
     gated = !Plain && !kStack && a.store.gated;
     results = gated ? a.group_out / 2 : a.group_out;
     const int first_row = part.channel + warp % 4 * (kStack ? 8 : 16);
@@ -167,7 +180,6 @@ struct TileEnd {
   }
 
   __device__ __forceinline__ void store(const Shared& s, float (&sum)[64]) const {
-    const int lane = threadIdx.x % 32;
     const int64_t position = part.position;
     const int count = static_cast<int>(min(int64_t{kStagedColumns}, a.out_length - position));
     if (count <= 0) return;
@@ -185,7 +197,7 @@ struct TileEnd {
       if (rows <= 0 || (gated && half == 1)) break;
       const int64_t row = tile.batch * a.store.channels + int64_t{tile.group} * results + first;
       float* y = a.y + row * a.out_length + position;
-      const Staging staging(s.staging(threadIdx.x / 32), y, a.out_length);
+      const Staging staging(s.staging(threadIdx.x / 32), y, a.out_length, lane);
       const Staging::Places even_at = staging.places(0);
       if constexpr (Plain) {
         // Neighbours are neighbours in y too where all its rows begin at multiples of 8 bytes.
