@@ -68,6 +68,14 @@ __device__ __forceinline__ void store_global4(float* to, const float4& v) {
 // Ordinary writes to shared memory before it are seen by the tensor cores and the copy engine after a barrier.
 __device__ __forceinline__ void fence_shared_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// True in one lane of the warp: the compiler knows that it is one, and starts its bulk copies without asking the
+// others.
+__device__ __forceinline__ bool elected() {
+  uint32_t one;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xFFFFFFFF;\nselp.u32 %0, 1, 0, p;\n}\n" : "=r"(one));
+  return one != 0;
+}
+
 // All multiples of 16 bytes.
 __device__ __forceinline__ void bulk_load(uint32_t target, const void* source, int bytes, uint32_t barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(target),

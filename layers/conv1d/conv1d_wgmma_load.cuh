@@ -159,10 +159,9 @@ inline __device__ void load_edge_rows(const Arguments& a, const StagePlace& plac
   const bool aligned = (reinterpret_cast<uintptr_t>(a.x) & 15) == 0;
   const int begin = aligned ? in_row(3 - first_least) : 0;
   const int end = aligned ? max(begin, in_row(a.p.length - first_most)) : 0;
-  if (begin < end) {
-    if (lane == 0) expect(barrier, place.rows * (end - begin) * 4);
-    __syncwarp();
-    for (int row = lane; row < place.rows; row += 32) {
+  if (begin < end && elected()) {
+    expect(barrier, place.rows * (end - begin) * 4);
+    for (int row = 0; row < place.rows; ++row) {
       const float* from = place.source + row * a.p.length + place.start - place.lead(row) + begin;
       bulk_load(shared_address(slot + row * g.pitch + begin), from, (end - begin) * 4, barrier);
     }
@@ -217,13 +216,24 @@ inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile
     if (lane == 0) arrive(barrier);
     return;
   }
-  if (lane == 0) arrive_expecting(barrier, place.rows * bytes);
-  __syncwarp();
-  const uint32_t target = shared_address(s.slot(slot));
-  const float* from = place.source + place.start;
-  for (int row = lane; row < place.rows; row += 32) {
-    bulk_load(target + row * bytes, from + row * a.p.length - place.lead(row), bytes, barrier);
+  if (elected()) {
+    arrive_expecting(barrier, place.rows * bytes);
+    uint32_t target = shared_address(s.slot(slot));
+    const float* from = place.source + place.start;
+    if (same_leads) {
+      from -= place.lead.first;
+#pragma unroll 4
+      for (int row = 0; row < place.rows; ++row, target += bytes, from += a.p.length) {
+        bulk_load(target, from, bytes, barrier);
+      }
+    } else {
+#pragma unroll 4
+      for (int row = 0; row < place.rows; ++row, target += bytes, from += a.p.length) {
+        bulk_load(target, from - place.lead(row), bytes, barrier);
+      }
+    }
   }
+  __syncwarp();
 }
 
 // One warp: starts copies of raw rows and of weights, whichever ring has room.
