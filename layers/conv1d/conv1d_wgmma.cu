@@ -116,6 +116,10 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   Cursor stage_slot;
   Cursor weight_slot;
   if (resident) wait(s.weights_full(0), 0);
+  // The second warpgroup starts some stages after the first, so that one multiplies while the other stores. Weights
+  // that follow in chunks do not let it.
+  int ahead = resident ? min(slots - 2, (stages + 1) / 2) : 0;
+  if (ahead > 0 && warpgroup == 1) asm volatile("bar.sync 2, 256;" ::: "memory");
   for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
     const TileEnd<BlockLayout, Plain> end(a, index, lane);
     float sum[64] = {};
@@ -141,6 +145,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
         }
       }
       if (signals) arrive(empty + stage_slot.slot * 8);
+      if (--ahead == 0 && warpgroup == 0) asm volatile("bar.arrive 2, 256;" ::: "memory");
       stage_slot.advance(slots);
     }
     if (least_unscale == 0) {

@@ -108,9 +108,14 @@ struct Staging {
     const auto staged = [&](int row) {
       return load_shared4(from + (row * kStagedColumns + permuted(row, lane) * 4) * 4);
     };
+    // What shares 16 bytes with other rows or tiles lies in the last piece of a row: its end, and its beginning. All
+    // are read before the first is waited for.
+    constexpr int kLast = kStagedColumns / 4 - 1;
+    const int my_row = lane / 4;
+    const float last =
+        load_shared<float>(from + (my_row * kStagedColumns + permuted(my_row, kLast) * 4 + lane % 4) * 4);
     float* to = y + lane * 4;
     if (rows == kStagedRows) {
-      // All are under way before the first is waited for.
       float4 v[kStagedRows];
 #pragma unroll
       for (int row = 0; row < kStagedRows; ++row) v[row] = staged(row);
@@ -125,15 +130,13 @@ struct Staging {
         if (before + lane * 4 + 4 <= count) store_global4(to + before, staged(row));
       }
     }
-    // What shares 16 bytes with other rows or tiles: at the last piece, which holds a whole row's end and its
-    // beginning, and at the one that is cut by the end of a shorter one.
-    const int row = lane / 4;
-    const int before = skip_of(row);
+    const int before = skip_of(my_row);
+    const int position = (before + kLast * 4 + lane % 4) & (kStagedColumns - 1);
+    if (my_row < rows && position < count && (before > 0 || count < kStagedColumns))
+      y[my_row * row_length + position] = last;
+    // And where the end of a shorter row cuts a piece.
     const int cut = (count - before) >> 2;
-    store_one(y, row_length, rows, count, row, before, kStagedColumns / 4 - 1);
-    if (count < kStagedColumns && cut >= 0 && cut < kStagedColumns / 4 - 1) {
-      store_one(y, row_length, rows, count, row, before, cut);
-    }
+    if (count < kStagedColumns && cut >= 0 && cut < kLast) store_one(y, row_length, rows, count, my_row, before, cut);
     __syncwarp();
   }
   __device__ void store_one(float* y, int64_t row_length, int rows, int count, int row, int before, int piece) const {
