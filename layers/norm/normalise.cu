@@ -181,6 +181,57 @@ __global__ void __launch_bounds__(kBlock)
   for (int k = 0; k < kShared; ++k) store(lane + (kValues + k) * kLanes, held[k * kBlock + threadIdx.x]);
 }
 
+// Rows of up to 256 elements that lie `inner` apart, 32 columns by 8 lanes, a thread's elements in registers.
+__global__ void __launch_bounds__(kThreads)
+    held_columns_kernel(const float* __restrict__ x, float* __restrict__ y, const Rows rows) {
+  constexpr int kLanes = 8;
+  constexpr int kColumns = kThreads / kLanes;
+  constexpr int kValues = 32;
+  __shared__ double shared[kThreads];
+  const NormProblem& p = rows.problem;
+  const int lane = static_cast<int>(threadIdx.x) / kColumns;
+  const int64_t row = blockIdx.x % rows.tiles * kColumns + threadIdx.x % kColumns;
+  const int64_t offset = blockIdx.x / rows.tiles * p.size * p.inner + row;
+  const int size = row < rows.count ? static_cast<int>(p.size) : 0;  // threads without a row only keep the barriers
+  float values[kValues];
+  double sum = 0;
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) {
+    const int i = lane + k * kLanes;
+    values[k] = i < size ? x[offset + i * p.inner] : 0.0F;
+  }
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
+  double mean = 0;
+  if (p.centred) {
+    mean = cuda::reduce_lanes<kLanes>(sum, shared, lane, kColumns, cuda::Sum()) / static_cast<double>(p.size);
+  }
+  double squares = 0;
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) {
+    const double deviation = static_cast<double>(values[k]) - mean;
+    if (lane + k * kLanes < size) squares += deviation * deviation;
+  }
+  squares = cuda::reduce_lanes<kLanes>(squares, shared, lane, kColumns, cuda::Sum());
+  const Statistics statistics = statistics_of(Moments{static_cast<double>(p.size), mean, squares}, p.eps);
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) {
+    const int i = lane + k * kLanes;
+    if (i < size) {
+      y[offset + i * p.inner] =
+          fmaf(statistics.normal(values[k]), __ldg(rows.weight + i), __ldg(rows.weight + rows.biases + i));
+    }
+  }
+}
+
+void launch_held_columns(const Context& context, Rows rows, const float* x, float* y) {
+  rows.count = rows.problem.inner;
+  rows.tiles = ceil_div(rows.count, 32);
+  const unsigned grid = cuda::grid_size(checked_mul(rows.tiles, rows.problem.outer), "norm");
+  held_columns_kernel<<<grid, kThreads, 0, cuda::stream(context)>>>(x, y, rows);
+  cuda::check_launch("norm");
+}
+
 // The longest row that is held: where a block may not have 136 KB of shared memory, registers alone hold it.
 int64_t held_size() {
   int device = 0;
@@ -258,6 +309,8 @@ void normalise_cuda(const Normalise& layer, const PrepareArgs& args, std::vector
             launch_held_rows(context, rows, x, y);
           } else if (in_chunks(p)) {
             launch_chunks(context, rows, x, y, reinterpret_cast<Moments*>(bindings.workspace));
+          } else if (p.inner > 1 && p.size <= 256) {
+            launch_held_columns(context, rows, x, y);
           } else if (p.inner > 1) {
             launch_rows<false, 8>(context, rows, x, y);
           } else {
