@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 // Rows of up to 256 elements that lie `inner` apart, 32 columns by 8 lanes, a thread's elements in registers.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     held_columns_kernel(const float* __restrict__ x, float* __restrict__ y, const Rows rows) {
   constexpr int kLanes = 8;
   constexpr int kColumns = kThreads / kLanes;
