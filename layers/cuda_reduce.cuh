@@ -8,7 +8,10 @@ struct Max {
   __device__ float operator()(float a, float b) const { return fmaxf(a, b); }  // a NaN loses
 };
 struct Sum {
-  __device__ float operator()(float a, float b) const { return a + b; }
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
 };
 
 // The values of kLanes threads combined, for each of them; their threadIdx.x are `lane_stride` apart and this one is

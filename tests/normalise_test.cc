@@ -17,7 +17,7 @@ std::vector<Tensor> random_inputs(const Shape& shape, float offset = 0) {
 }
 
 TEST_CASE("LayerNorm and RMSNorm over last axes and over channels") {
-  for (const int64_t size : {1, 3, 31, 32, 33, 130, 1025}) {
+  for (const int64_t size : {1, 3, 31, 32, 33, 130, 256, 257, 1025}) {
     for (const char* type : {"LayerNorm", "RMSNorm"}) {
       const std::string what = std::string(type) + " of " + std::to_string(size);
       check_layer(*make_layer(type, {{"normalized_shape", size}}), Shape{2, 5, size}, what);
@@ -59,6 +59,16 @@ TEST_CASE("norms over rows that are shared by threads and blocks") {
   check_layer(*make_layer("GroupNorm", {{"num_groups", 1}, {"num_channels", 5}}), Shape{2, 5, 20001}, "GroupNorm");
   check_layer(*make_layer("GlobalLayerNorm", {{"channel_size", 3}}), Shape{1, 3, 40000}, "GlobalLayerNorm");
   check_layer(*make_layer("RMSNorm", {{"normalized_shape", 70000}}), Shape{2, 70000}, "RMSNorm");
+}
+
+TEST_CASE("norms over rows at both sides of what is held") {
+  for (const int64_t size : {255, 256, 257, 1024, 1025, 8191, 8193, 32767, 32769, 65535, 65536, 65537}) {
+    const auto instance = make_layer("InstanceNorm1d", {{"num_features", 3}, {"affine", true}});
+    check_layer(*instance, random_inputs({3, 3, size}, 1e4F), random_parameters(*instance), "InstanceNorm1d, far");
+    check_layer(*make_layer("LayerNorm", {{"normalized_shape", size}}), Shape{3, size}, "LayerNorm");
+    check_layer(*make_layer("RMSNorm", {{"normalized_shape", size}}), Shape{3, size}, "RMSNorm");
+  }
+  check_layer(*make_layer("GroupNorm", {{"num_groups", 2}, {"num_channels", 6}}), Shape{2, 6, 20001}, "GroupNorm");
 }
 
 TEST_CASE("norms far from zero lose nothing") {

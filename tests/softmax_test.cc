@@ -20,10 +20,10 @@ TEST_CASE("Softmax along every axis at odd sizes") {
 }
 
 TEST_CASE("Softmax over long rows") {
-  for (const int64_t length : {255, 1024, 1025, 5000, 40000}) {
-    check_layer(*make_layer("Softmax", {{"dim", -1}}), Shape{2, length}, "Softmax");
+  for (const int64_t length : {255, 256, 257, 1024, 1025, 5000, 8193, 32767, 32769, 40000, 65536, 65537}) {
+    check_layer(*make_layer("Softmax", {{"dim", -1}}), Shape{3, length}, "Softmax");
     check_layer(*make_layer("Softmax", {{"dim", 0}}), Shape{length, 3}, "Softmax");
-    check_layer(*make_layer("LogSoftmax", {{"dim", -1}}), Shape{2, length}, "LogSoftmax");
+    check_layer(*make_layer("LogSoftmax", {{"dim", -1}}), Shape{3, length}, "LogSoftmax");
     check_layer(*make_layer("LogSoftmax", {{"dim", 0}}), Shape{length, 3}, "LogSoftmax");
   }
 }

@@ -6,6 +6,8 @@
 // merged as a tree in shared memory. The second read, to normalise, comes from the cache while rows fit there. Few long
 // rows (GroupNorm with one group) would leave most of the chip idle: there a block takes a chunk, one launch writes the
 // chunks' moments to the workspace, the next merges those of its row and normalises. 12 bytes an element instead of 8.
+// Contiguous rows of up to 65536 elements are read once: a thread holds 8 or 32 in registers, and as many as it holds
+// there in shared memory where a row is longer than 1024 threads' registers. Mean first, then deviations from it.
 // Limits: 64-bit sizes; the grid rides on x. The same order, and so the same bits, each run.
 
 #include "layers/cuda_launch.cuh"
@@ -123,7 +125,151 @@ __global__ void __launch_bounds__(kThreads)
             kThreads);
 }
 
+// Rows that one block's registers and shared memory hold; lanes run along x. kShared: of a thread's elements, those in
+// dynamic shared memory, which no other thread reads.
+template <int kBlock, int kLanes, int kValues, int kShared>
+__global__ void __launch_bounds__(kBlock)
+    held_kernel(const float* __restrict__ x, float* __restrict__ y, const Rows rows) {
+  extern __shared__ float held[];
+  __shared__ double shared[kBlock];
+  const NormProblem& p = rows.problem;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * (kBlock / kLanes) + threadIdx.x / kLanes;
+  const int size = row < rows.count ? static_cast<int>(p.size) : 0;  // threads without a row only keep the barriers
+  if (size > 0) {
+    x += row * p.size;
+    y += row * p.size;
+  }
+  float values[kValues];
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) values[k] = lane + k * kLanes < size ? x[lane + k * kLanes] : 0.0F;
+  double sum = 0;
+#pragma unroll 8
+  for (int k = 0; k < kShared; ++k) {
+    const int i = lane + (kValues + k) * kLanes;
+    const float value = i < size ? x[i] : 0.0F;
+    held[k * kBlock + threadIdx.x] = value;
+    sum += static_cast<double>(value);
+  }
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
+  double mean = 0;
+  if (p.centred) mean = cuda::reduce_lanes<kLanes>(sum, shared, lane, 1, cuda::Sum()) / static_cast<double>(p.size);
+  double squares = 0;
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) {
+    const double deviation = static_cast<double>(values[k]) - mean;
+    if (lane + k * kLanes < size) squares += deviation * deviation;
+  }
+#pragma unroll 8
+  for (int k = 0; k < kShared; ++k) {
+    const double deviation = static_cast<double>(held[k * kBlock + threadIdx.x]) - mean;
+    if (lane + (kValues + k) * kLanes < size) squares += deviation * deviation;
+  }
+  squares = cuda::reduce_lanes<kLanes>(squares, shared, lane, 1, cuda::Sum());
+  const Statistics statistics = statistics_of(Moments{static_cast<double>(p.size), mean, squares}, p.eps);
+  const float* weight = rows.weight + row % p.groups * (p.size / p.repeat);
+  const auto repeat = static_cast<uint32_t>(p.repeat);
+  const auto store = [&](int i, float value) {
+    if (i >= size) return;
+    const uint32_t index = repeat > 1 ? static_cast<uint32_t>(i) / repeat : static_cast<uint32_t>(i);
+    y[i] = fmaf(statistics.normal(value), __ldg(weight + index), __ldg(weight + rows.biases + index));
+  };
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) store(lane + k * kLanes, values[k]);
+#pragma unroll 8
+  for (int k = 0; k < kShared; ++k) store(lane + (kValues + k) * kLanes, held[k * kBlock + threadIdx.x]);
+}
+
+// Rows of up to 256 elements that lie `inner` apart, 32 columns by 8 lanes, a thread's elements in registers.
+__global__ void __launch_bounds__(kThreads, 3)
+    held_columns_kernel(const float* __restrict__ x, float* __restrict__ y, const Rows rows) {
+  constexpr int kLanes = 8;
+  constexpr int kColumns = kThreads / kLanes;
+  constexpr int kValues = 32;
+  __shared__ double shared[kThreads];
+  const NormProblem& p = rows.problem;
+  const int lane = static_cast<int>(threadIdx.x) / kColumns;
+  const int64_t row = blockIdx.x % rows.tiles * kColumns + threadIdx.x % kColumns;
+  const int64_t offset = blockIdx.x / rows.tiles * p.size * p.inner + row;
+  const int size = row < rows.count ? static_cast<int>(p.size) : 0;  // threads without a row only keep the barriers
+  float values[kValues];
+  double sum = 0;
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) {
+    const int i = lane + k * kLanes;
+    values[k] = i < size ? x[offset + i * p.inner] : 0.0F;
+  }
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
+  double mean = 0;
+  if (p.centred) {
+    mean = cuda::reduce_lanes<kLanes>(sum, shared, lane, kColumns, cuda::Sum()) / static_cast<double>(p.size);
+  }
+  double squares = 0;
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) {
+    const double deviation = static_cast<double>(values[k]) - mean;
+    if (lane + k * kLanes < size) squares += deviation * deviation;
+  }
+  squares = cuda::reduce_lanes<kLanes>(squares, shared, lane, kColumns, cuda::Sum());
+  const Statistics statistics = statistics_of(Moments{static_cast<double>(p.size), mean, squares}, p.eps);
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) {
+    const int i = lane + k * kLanes;
+    if (i < size) {
+      y[offset + i * p.inner] =
+          fmaf(statistics.normal(values[k]), __ldg(rows.weight + i), __ldg(rows.weight + rows.biases + i));
+    }
+  }
+}
+
+void launch_held_columns(const Context& context, Rows rows, const float* x, float* y) {
+  rows.count = rows.problem.inner;
+  rows.tiles = ceil_div(rows.count, 32);
+  const unsigned grid = cuda::grid_size(checked_mul(rows.tiles, rows.problem.outer), "norm");
+  held_columns_kernel<<<grid, kThreads, 0, cuda::stream(context)>>>(x, y, rows);
+  cuda::check_launch("norm");
+}
+
+// The longest row that is held: where a block may not have 136 KB of shared memory, registers alone hold it.
+int64_t held_size() {
+  int device = 0;
+  int bytes = 0;
+  cuda::check(cudaGetDevice(&device), "cudaGetDevice");
+  cuda::check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory");
+  return bytes >= (136 << 10) ? 65536 : 32768;
+}
+
 bool in_chunks(const NormProblem& p) { return p.inner == 1 && p.size > kChunk && p.outer < kFewRows; }
+
+template <int kBlock, int kLanes, int kValues, int kShared = 0>
+void launch_held(const Context& context, Rows rows, const float* x, float* y) {
+  rows.count = rows.problem.outer;
+  const auto kernel = held_kernel<kBlock, kLanes, kValues, kShared>;
+  constexpr int kBytes = kShared * kBlock * static_cast<int>(sizeof(float));
+  if constexpr (kBytes > 0) {
+    cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes), "norm");
+  }
+  const unsigned grid = cuda::grid_size(ceil_div(rows.count, kBlock / kLanes), "norm");
+  kernel<<<grid, kBlock, kBytes, cuda::stream(context)>>>(x, y, rows);
+  cuda::check_launch("norm");
+}
+
+void launch_held_rows(const Context& context, const Rows& rows, const float* x, float* y) {
+  const int64_t size = rows.problem.size;
+  if (size <= 256) {
+    launch_held<256, 32, 8>(context, rows, x, y);
+  } else if (size <= 1024) {
+    launch_held<256, 32, 32>(context, rows, x, y);
+  } else if (size <= 8192) {
+    launch_held<256, 256, 32>(context, rows, x, y);
+  } else if (size <= 32768) {
+    launch_held<1024, 1024, 32>(context, rows, x, y);
+  } else {
+    launch_held<1024, 1024, 32, 32>(context, rows, x, y);
+  }
+}
 
 template <bool kContiguous, int kLanes>
 void launch_rows(const Context& context, Rows rows, const float* x, float* y) {
@@ -151,22 +297,24 @@ void launch_chunks(const Context& context, Rows rows, const float* x, float* y, 
 void normalise_cuda(const Normalise& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   list.push_back(float32_implementation(args, "cuda.native", [&layer, &args] {
     const NormProblem p = layer.problem(args.inputs[0].shape);
-    const int64_t chunks = in_chunks(p) ? p.outer * ceil_div(p.size, kChunk) : 0;
+    const int64_t held = held_size();
+    const int64_t chunks = p.size > held && in_chunks(p) ? p.outer * ceil_div(p.size, kChunk) : 0;
     return function_kernel(
-        [p, packed = layer.packed(args.weights)](const Context& context, const Bindings& bindings) {
-          constexpr int64_t kLongRow = 1024;
+        [p, held, packed = layer.packed(args.weights)](const Context& context, const Bindings& bindings) {
           if (p.elements() == 0) return;
           const auto* x = bindings.inputs[0].ptr<const float>();
           auto* y = bindings.outputs[0].ptr<float>();
           const Rows rows{p, reinterpret_cast<const float*>(packed->data()), p.parameters(), 0, 0};
-          if (in_chunks(p)) {
+          if (p.inner == 1 && p.size <= held) {
+            launch_held_rows(context, rows, x, y);
+          } else if (in_chunks(p)) {
             launch_chunks(context, rows, x, y, reinterpret_cast<Moments*>(bindings.workspace));
+          } else if (p.inner > 1 && p.size <= 256) {
+            launch_held_columns(context, rows, x, y);
           } else if (p.inner > 1) {
             launch_rows<false, 8>(context, rows, x, y);
-          } else if (p.size > kLongRow) {
-            launch_rows<true, 256>(context, rows, x, y);
           } else {
-            launch_rows<true, 32>(context, rows, x, y);
+            launch_rows<true, 256>(context, rows, x, y);
           }
         },
         chunks * static_cast<int64_t>(sizeof(Moments)));

@@ -6,7 +6,8 @@
 // 256 where a row is long); else columns run along x, 32 of them, and loads of neighbouring rows coalesce. Three
 // passes: maximum, sum, values; the second and third read from the cache while rows * size fits there (about 100 KB a
 // block). Reductions over lanes are trees in shared memory, in the same order each run. Limits: 64-bit sizes; the grid
-// rides on x. Bound by bytes, 8 an element, while the rows stay in the cache.
+// rides on x. Bound by bytes, 8 an element, while the rows stay in the cache. Contiguous rows of up to 65536 elements
+// are read once: a thread holds 8 or 32 in registers, and 32 in shared memory where a row is longer than that.
 
 #include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"
@@ -65,23 +66,113 @@ void launch(const Context& context, bool log, const AxisSplit& split, const floa
   cuda::check_launch("Softmax");
 }
 
+// Rows that one block's registers and shared memory hold; lanes run along x. kShared: of a thread's elements, those in
+// dynamic shared memory, which no other thread reads.
+template <bool kLog, int kBlock, int kLanes, int kValues, int kShared>
+__global__ void __launch_bounds__(kBlock) held_kernel(const float* __restrict__ x, float* __restrict__ y, Rows rows) {
+  extern __shared__ float held[];
+  __shared__ float shared[kBlock];
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * (kBlock / kLanes) + threadIdx.x / kLanes;
+  const int size = row < rows.count ? static_cast<int>(rows.size) : 0;  // threads without a row only keep the barriers
+  if (size > 0) {
+    x += row * rows.size;
+    y += row * rows.size;
+  }
+  float values[kValues];
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) values[k] = lane + k * kLanes < size ? x[lane + k * kLanes] : -INFINITY;
+  float max = -INFINITY;
+#pragma unroll 8
+  for (int k = 0; k < kShared; ++k) {
+    const int i = lane + (kValues + k) * kLanes;
+    const float value = i < size ? x[i] : -INFINITY;
+    held[k * kBlock + threadIdx.x] = value;
+    max = fmaxf(max, value);
+  }
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) max = fmaxf(max, values[k]);
+  max = cuda::reduce_lanes<kLanes>(max, shared, lane, 1, cuda::Max());
+  // From here on they are exp(x - max), or x - max for the logarithm; what lies behind the row's end adds nothing.
+  float sum = 0;
+  const auto take = [&](int i, float value) {
+    const float distance = value - max;
+    const float e = expf(distance);
+    if (i < size) sum += e;
+    return kLog ? distance : e;
+  };
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) values[k] = take(lane + k * kLanes, values[k]);
+#pragma unroll 8
+  for (int k = 0; k < kShared; ++k) {
+    float& value = held[k * kBlock + threadIdx.x];
+    value = take(lane + (kValues + k) * kLanes, value);
+  }
+  sum = cuda::reduce_lanes<kLanes>(sum, shared, lane, 1, cuda::Sum());
+  // sum is 1 to 65536, so its inverse loses no more than a rounding.
+  const float last = kLog ? logf(sum) : 1 / sum;
+  const auto store = [&](int i, float value) {
+    if (i < size) y[i] = kLog ? value - last : value * last;
+  };
+#pragma unroll
+  for (int k = 0; k < kValues; ++k) store(lane + k * kLanes, values[k]);
+#pragma unroll 8
+  for (int k = 0; k < kShared; ++k) store(lane + (kValues + k) * kLanes, held[k * kBlock + threadIdx.x]);
+}
+
+// The longest row that is held: where a block may not have 136 KB of shared memory, registers alone hold it.
+int64_t held_size() {
+  int device = 0;
+  int bytes = 0;
+  cuda::check(cudaGetDevice(&device), "cudaGetDevice");
+  cuda::check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory");
+  return bytes >= (136 << 10) ? 65536 : 32768;
+}
+
+template <int kBlock, int kLanes, int kValues, int kShared = 0>
+void launch_held(const Context& context, bool log, const AxisSplit& split, const float* x, float* y) {
+  const Rows rows{split.size, 1, 1, split.outer};
+  const auto kernel =
+      log ? held_kernel<true, kBlock, kLanes, kValues, kShared> : held_kernel<false, kBlock, kLanes, kValues, kShared>;
+  constexpr int kBytes = kShared * kBlock * static_cast<int>(sizeof(float));
+  if constexpr (kBytes > 0) {
+    cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes), "Softmax");
+  }
+  const unsigned grid = cuda::grid_size(ceil_div(rows.count, kBlock / kLanes), "Softmax");
+  kernel<<<grid, kBlock, kBytes, cuda::stream(context)>>>(x, y, rows);
+  cuda::check_launch("Softmax");
+}
+
+void launch_held_rows(const Context& context, bool log, const AxisSplit& split, const float* x, float* y) {
+  if (split.size <= 256) {
+    launch_held<256, 32, 8>(context, log, split, x, y);
+  } else if (split.size <= 1024) {
+    launch_held<256, 32, 32>(context, log, split, x, y);
+  } else if (split.size <= 8192) {
+    launch_held<256, 256, 32>(context, log, split, x, y);
+  } else if (split.size <= 32768) {
+    launch_held<1024, 1024, 32>(context, log, split, x, y);
+  } else {
+    launch_held<1024, 1024, 32, 32>(context, log, split, x, y);
+  }
+}
+
 }  // namespace
 
 void softmax_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   const auto& softmax = static_cast<const Softmax&>(layer);
   const AxisSplit split = softmax.split(args.inputs[0].shape);
   list.push_back(float32_implementation(args, "cuda.native", [split, log = softmax.log()] {
-    return function_kernel([split, log](const Context& context, const Bindings& bindings) {
-      constexpr int64_t kLongRow = 1024;
+    return function_kernel([split, log, held = held_size()](const Context& context, const Bindings& bindings) {
       if (split.elements() == 0) return;
       const auto* x = bindings.inputs[0].ptr<const float>();
       auto* y = bindings.outputs[0].ptr<float>();
       if (split.inner > 1) {
         launch<false, 8>(context, log, split, x, y);
-      } else if (split.size > kLongRow) {
-        launch<true, 256>(context, log, split, x, y);
+      } else if (split.size <= held) {
+        launch_held_rows(context, log, split, x, y);
       } else {
-        launch<true, 32>(context, log, split, x, y);
+        launch<true, 256>(context, log, split, x, y);
       }
     });
   }));
