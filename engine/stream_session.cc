@@ -241,7 +241,7 @@ void StreamSession::run_constants() {
 
 // A stretch of an input, contiguous: as it was just made, or put together from what was kept; while pushes are of one
 // length that keeps tensors at multiples of 16 bytes, only what is new is copied.
-std::byte* StreamSession::window_data(size_t index, size_t input, Stretch window) {
+std::byte* StreamSession::window_data(size_t index, size_t input, const Stretch& window) {
   const Value& value = value_of(plan_->steps[index].inputs[steps_[index].timed[input]]);
   if (window == value.stretch || window.size() == 0) return value.fresh;
   Gathered& gathered = steps_[index].gathered[input];
@@ -276,7 +276,7 @@ std::byte* StreamSession::window_data(size_t index, size_t input, Stretch window
   return target;
 }
 
-void StreamSession::run_step(size_t index, Stretch outputs) {
+void StreamSession::run_step(size_t index, const Stretch& outputs) {
   Step& step = steps_[index];
   Window window{0, outputs.begin};
   for (size_t i = 0; i < step.timed.size(); ++i) {

@@ -94,8 +94,8 @@ class StreamSession {
   void run_steps();
   void feed_silence(std::span<const TensorView> inputs);
   void hold_early();
-  void run_step(size_t index, Stretch outputs);
-  std::byte* window_data(size_t index, size_t input, Stretch window);
+  void run_step(size_t index, const Stretch& outputs);
+  std::byte* window_data(size_t index, size_t input, const Stretch& window);
   static void keep(Value& value);
   std::span<const TensorView> collect();
   Value& value_of(int value) { return values_[static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage)]; }

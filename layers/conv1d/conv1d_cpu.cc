@@ -223,8 +223,9 @@ void compute_tile(const Stretch& conv, int64_t group, const float* x, float* out
               p.group_out(), conv.out_length, count);
 }
 
-// The same for gates, of which there is one group.
-void compute_gated_tile(const Stretch& conv, const float* x, float* output, int64_t row, int64_t first, float* buffer) {
+// The same for gates, of which there is one group. Not inlined: its sums would lengthen the stack of all.
+[[gnu::noinline]] void compute_gated_tile(const Stretch& conv, const float* x, float* output, int64_t row,
+                                          int64_t first, float* buffer) {
   const Conv1dProblem& p = conv.problem;
   const int64_t count = std::min(conv.tiling.positions, conv.out_length - first);
   alignas(64) std::array<float, kGateFloats> sums;
@@ -264,17 +265,20 @@ void convolve(const Conv& prepared, const Context& context, const Bindings& bind
                      has_residual ? bindings.inputs[1].ptr<const float>() : nullptr};
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
   auto* output = bindings.outputs[0].ptr<float>();            // [N, C_out or half of it, L_out]
-  const int64_t tiles = ceil_div(conv.out_length, conv.tiling.positions);
+  // Short chunks are one tile, and spared the divisions.
+  const bool one_tile = conv.out_length <= conv.tiling.positions;
+  const int64_t tiles = one_tile ? 1 : ceil_div(conv.out_length, conv.tiling.positions);
   context.parallel_for(p.batch * p.groups * tiles, 1, [&](int64_t begin, int64_t end) {
     alignas(64) std::array<float, kBufferFloats> buffer;
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t block = item / tiles;  // batch element and group
+      const int64_t block = one_tile ? item : item / tiles;  // batch element and group
       const float* x = input + block * p.group_in() * conv.length;
-      const int64_t first = item % tiles * conv.tiling.positions;
+      const int64_t first = (item - block * tiles) * conv.tiling.positions;
       if (p.epilogue.gated) {
         compute_gated_tile(conv, x, output, block * p.result_channels(), first, buffer.data());
       } else {
-        compute_tile(conv, block % p.groups, x, output, block * p.group_out(), first, buffer.data());
+        const int64_t group = p.groups == 1 ? 0 : block % p.groups;
+        compute_tile(conv, group, x, output, block * p.group_out(), first, buffer.data());
       }
     }
   });
