@@ -108,7 +108,7 @@ void StreamSession::lay_out() {
         step.timed.push_back(input);
         // No window reaches back where nothing is kept.
         const bool slides = bytes <= kLargestSliding && value_of(value).capacity > 0;
-        step.gathered.push_back({nullptr, slides ? 2 * bytes : 0, 0, {}});
+        step.gathered.push_back({nullptr, slides ? 2 * bytes : 0, 0, {}, &value_of(value)});
         if (slides) step.gathered.back().memory = layout.take(2 * bytes);
       }
     }
@@ -140,7 +140,10 @@ void StreamSession::lay_out() {
   };
   for (size_t i = 0; i < steps_.size(); ++i) {
     for (const int value : plan_->steps[i].inputs) steps_[i].inputs.push_back(view_of(value));
-    for (const int value : plan_->steps[i].outputs) steps_[i].outputs.push_back(view_of(value));
+    for (const int value : plan_->steps[i].outputs) {
+      steps_[i].outputs.push_back(view_of(value));
+      steps_[i].made.push_back(&value_of(value));
+    }
   }
   for (const PlanPort& output : plan_->outputs) output_views_.push_back(view_of(output.value));
 }
@@ -242,9 +245,9 @@ void StreamSession::run_constants() {
 // A stretch of an input, contiguous: as it was just made, or put together from what was kept; while pushes are of one
 // length that keeps tensors at multiples of 16 bytes, only what is new is copied.
 std::byte* StreamSession::window_data(size_t index, size_t input, const Stretch& window) {
-  const Value& value = value_of(plan_->steps[index].inputs[steps_[index].timed[input]]);
-  if (window == value.stretch || window.size() == 0) return value.fresh;
   Gathered& gathered = steps_[index].gathered[input];
+  const Value& value = *gathered.source;
+  if (window == value.stretch || window.size() == 0) return value.fresh;
   const int64_t row = window.size() * value.inner;
   const int64_t shift = window.end - gathered.held.end;
   const int64_t next = gathered.at + shift * value.inner;
@@ -293,7 +296,7 @@ void StreamSession::run_step(size_t index, const Stretch& outputs) {
     throw error.at(plan_->steps[index].where);
   }
   times_.set_end(index, state_, outputs.end);
-  for (const int output : plan_->steps[index].outputs) value_of(output).stretch = outputs;
+  for (Value* value : step.made) value->stretch = outputs;
 }
 
 void StreamSession::run_steps() {

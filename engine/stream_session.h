@@ -68,12 +68,14 @@ class StreamSession {
     int64_t room = 0;  // bytes, to slide in; 0: the memory is shared with other steps
     int64_t at = 0;    // bytes
     Stretch held;
+    const Value* source = nullptr;
   };
   struct Step {
     std::vector<TensorView> inputs;
     std::vector<TensorView> outputs;
     std::vector<size_t> timed;       // those inputs that have time
     std::vector<Gathered> gathered;  // for each of these
+    std::vector<Value*> made;        // its outputs' values
     std::byte* workspace = nullptr;
     std::byte* state = nullptr;
     int64_t state_bytes = 0;
