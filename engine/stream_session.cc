@@ -65,10 +65,9 @@ void StreamSession::lay_out() {
   }
   for (size_t i = 0; i < values_.size(); ++i) {
     const TensorType& type = plan_->values[i].type;
-    const int rank = type.shape.rank();
     values_[i].outer = timed(type) ? type.shape.elements(0, type.time_axis) : 1;
-    values_[i].inner = checked_mul(timed(type) ? type.shape.elements(type.time_axis + 1, rank) : type.shape.elements(),
-                                   size_of(type.dtype));
+    const int from = timed(type) ? type.time_axis + 1 : 0;
+    values_[i].inner = checked_mul(type.shape.elements(from, type.shape.rank()), size_of(type.dtype));
     values_[i].capacity = sizes.history[i];
   }
   state_bytes_ = stream_state_bytes(*plan_, sizes);
@@ -134,16 +133,14 @@ void StreamSession::lay_out() {
   Layout layout(arena_.data());
   place(layout);
 
-  const auto view_of = [&](int value) {
-    if (value < 0) return TensorView{};
-    return TensorView{plan_->values[static_cast<size_t>(value)].type, value_of(value).fresh, plan_->device};
+  const auto view_of = [&](int i) {
+    return i < 0 ? TensorView{}
+                 : TensorView{plan_->values[static_cast<size_t>(i)].type, value_of(i).fresh, plan_->device};
   };
   for (size_t i = 0; i < steps_.size(); ++i) {
     for (const int value : plan_->steps[i].inputs) steps_[i].inputs.push_back(view_of(value));
-    for (const int value : plan_->steps[i].outputs) {
-      steps_[i].outputs.push_back(view_of(value));
-      steps_[i].made.push_back(&value_of(value));
-    }
+    for (const int value : plan_->steps[i].outputs) steps_[i].outputs.push_back(view_of(value));
+    for (const int value : plan_->steps[i].outputs) steps_[i].made.push_back(&value_of(value));
   }
   for (const PlanPort& output : plan_->outputs) output_views_.push_back(view_of(output.value));
 }
