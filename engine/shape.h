@@ -21,7 +21,10 @@ class Shape {
   int rank() const { return rank_; }
   // A negative axis counts from the end. Throws Error(kShape) outside the rank.
   int64_t operator[](int axis) const { return sizes_[static_cast<size_t>(checked_axis(axis))]; }
-  void set(int axis, int64_t size);
+  void set(int axis, int64_t size) {
+    if (size < 0) refuse_size(size);
+    sizes_[static_cast<size_t>(checked_axis(axis))] = size;
+  }
   void append(int64_t size);
   std::span<const int64_t> sizes() const { return {sizes_.data(), static_cast<size_t>(rank_)}; }
 
@@ -29,12 +32,19 @@ class Shape {
   int64_t elements() const;
   // The product of the sizes in [first, last).
   int64_t elements(int first, int last) const;
-  // The axis in [0, rank); Error(kShape) if there is none such.
-  int checked_axis(int axis) const;
+  // The axis in [0, rank); Error(kShape) if there is none such. Inline: each access to a size makes the check.
+  int checked_axis(int axis) const {
+    const int result = axis < 0 ? axis + rank_ : axis;
+    if (result < 0 || result >= rank_) refuse_axis(axis);
+    return result;
+  }
 
   friend bool operator==(const Shape&, const Shape&) = default;
 
  private:
+  [[noreturn]] void refuse_axis(int axis) const;
+  [[noreturn]] static void refuse_size(int64_t size);
+
   std::array<int64_t, kMaxRank> sizes_{};
   int rank_ = 0;
 };

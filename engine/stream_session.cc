@@ -65,10 +65,9 @@ void StreamSession::lay_out() {
   }
   for (size_t i = 0; i < values_.size(); ++i) {
     const TensorType& type = plan_->values[i].type;
-    const int rank = type.shape.rank();
     values_[i].outer = timed(type) ? type.shape.elements(0, type.time_axis) : 1;
-    values_[i].inner = checked_mul(timed(type) ? type.shape.elements(type.time_axis + 1, rank) : type.shape.elements(),
-                                   size_of(type.dtype));
+    const int from = timed(type) ? type.time_axis + 1 : 0;
+    values_[i].inner = checked_mul(type.shape.elements(from, type.shape.rank()), size_of(type.dtype));
     values_[i].capacity = sizes.history[i];
   }
   state_bytes_ = stream_state_bytes(*plan_, sizes);
@@ -108,7 +107,7 @@ void StreamSession::lay_out() {
         step.timed.push_back(input);
         // No window reaches back where nothing is kept.
         const bool slides = bytes <= kLargestSliding && value_of(value).capacity > 0;
-        step.gathered.push_back({nullptr, slides ? 2 * bytes : 0, 0, {}});
+        step.gathered.push_back({nullptr, slides ? 2 * bytes : 0, 0, {}, &value_of(value)});
         if (slides) step.gathered.back().memory = layout.take(2 * bytes);
       }
     }
@@ -134,13 +133,14 @@ void StreamSession::lay_out() {
   Layout layout(arena_.data());
   place(layout);
 
-  const auto view_of = [&](int value) {
-    if (value < 0) return TensorView{};
-    return TensorView{plan_->values[static_cast<size_t>(value)].type, value_of(value).fresh, plan_->device};
+  const auto view_of = [&](int i) {
+    return i < 0 ? TensorView{}
+                 : TensorView{plan_->values[static_cast<size_t>(i)].type, value_of(i).fresh, plan_->device};
   };
   for (size_t i = 0; i < steps_.size(); ++i) {
     for (const int value : plan_->steps[i].inputs) steps_[i].inputs.push_back(view_of(value));
     for (const int value : plan_->steps[i].outputs) steps_[i].outputs.push_back(view_of(value));
+    for (const int value : plan_->steps[i].outputs) steps_[i].made.push_back(&value_of(value));
   }
   for (const PlanPort& output : plan_->outputs) output_views_.push_back(view_of(output.value));
 }
@@ -241,10 +241,10 @@ void StreamSession::run_constants() {
 
 // A stretch of an input, contiguous: as it was just made, or put together from what was kept; while pushes are of one
 // length that keeps tensors at multiples of 16 bytes, only what is new is copied.
-std::byte* StreamSession::window_data(size_t index, size_t input, Stretch window) {
-  const Value& value = value_of(plan_->steps[index].inputs[steps_[index].timed[input]]);
-  if (window == value.stretch || window.size() == 0) return value.fresh;
+std::byte* StreamSession::window_data(size_t index, size_t input, const Stretch& window) {
   Gathered& gathered = steps_[index].gathered[input];
+  const Value& value = *gathered.source;
+  if (window == value.stretch || window.size() == 0) return value.fresh;
   const int64_t row = window.size() * value.inner;
   const int64_t shift = window.end - gathered.held.end;
   const int64_t next = gathered.at + shift * value.inner;
@@ -276,7 +276,7 @@ std::byte* StreamSession::window_data(size_t index, size_t input, Stretch window
   return target;
 }
 
-void StreamSession::run_step(size_t index, Stretch outputs) {
+void StreamSession::run_step(size_t index, const Stretch& outputs) {
   Step& step = steps_[index];
   Window window{0, outputs.begin};
   for (size_t i = 0; i < step.timed.size(); ++i) {
@@ -293,7 +293,7 @@ void StreamSession::run_step(size_t index, Stretch outputs) {
     throw error.at(plan_->steps[index].where);
   }
   times_.set_end(index, state_, outputs.end);
-  for (const int output : plan_->steps[index].outputs) value_of(output).stretch = outputs;
+  for (Value* value : step.made) value->stretch = outputs;
 }
 
 void StreamSession::run_steps() {

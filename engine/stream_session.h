@@ -68,12 +68,14 @@ class StreamSession {
     int64_t room = 0;  // bytes, to slide in; 0: the memory is shared with other steps
     int64_t at = 0;    // bytes
     Stretch held;
+    const Value* source = nullptr;
   };
   struct Step {
     std::vector<TensorView> inputs;
     std::vector<TensorView> outputs;
     std::vector<size_t> timed;       // those inputs that have time
     std::vector<Gathered> gathered;  // for each of these
+    std::vector<Value*> made;        // its outputs' values
     std::byte* workspace = nullptr;
     std::byte* state = nullptr;
     int64_t state_bytes = 0;
@@ -94,8 +96,8 @@ class StreamSession {
   void run_steps();
   void feed_silence(std::span<const TensorView> inputs);
   void hold_early();
-  void run_step(size_t index, Stretch outputs);
-  std::byte* window_data(size_t index, size_t input, Stretch window);
+  void run_step(size_t index, const Stretch& outputs);
+  std::byte* window_data(size_t index, size_t input, const Stretch& window);
   static void keep(Value& value);
   std::span<const TensorView> collect();
   Value& value_of(int value) { return values_[static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage)]; }

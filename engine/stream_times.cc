@@ -157,7 +157,7 @@ Stretch StreamTimes::next(size_t step, const StreamState& state) const {
   return {begin, std::max(begin, end)};
 }
 
-Stretch StreamTimes::window(size_t step, size_t input, Stretch outputs, const StreamState& state) const {
+Stretch StreamTimes::window(size_t step, size_t input, const Stretch& outputs, const StreamState& state) const {
   const Input& in = steps_[step].inputs[input];
   const int64_t known = state.ends[in.value];
   int64_t first = first_needed(in.map, outputs.begin);

@@ -45,7 +45,7 @@ class StreamTimes {
 
   // The step's outputs that can be computed now, and what of an input they are computed from.
   Stretch next(size_t step, const StreamState& state) const;
-  Stretch window(size_t step, size_t input, Stretch outputs, const StreamState& state) const;
+  Stretch window(size_t step, size_t input, const Stretch& outputs, const StreamState& state) const;
   void set_end(size_t step, StreamState& state, int64_t end) const;
 
   // Error(kShape) where a signal that ends here pads in a way that was not prepared for or can't be.

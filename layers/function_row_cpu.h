@@ -3,7 +3,9 @@
 // bits depend on neither its place nor how many there are.
 
 #include <cstdint>
+#include <type_traits>
 
+#include "layers/functions.h"
 #include "layers/lanes.h"
 
 namespace strand::layers {
@@ -15,6 +17,10 @@ void apply(const Function& given, const float* x, float* y, int64_t count) {
     for (int64_t i = 0; i < count; ++i) y[i] = function(x[i]);
   } else {
     int64_t i = 0;
+    if constexpr (std::is_same_v<Function, Tanh>) {
+      i = count / Lanes::kCount * Lanes::kCount;
+      tanh_row(x, y, i);
+    }
     for (; i + Lanes::kCount <= count; i += Lanes::kCount) function(Lanes::load(x + i)).store(y + i);
     if (i < count) function(Lanes::load(x + i, count - i)).store(y + i, count - i);
   }

@@ -75,4 +75,7 @@ Lanes sin(const Lanes& x);    // 3
 Lanes cos(const Lanes& x);    // 3
 Lanes sqrt(const Lanes& x);   // rounded correctly
 
+// tanh of whole lanes that lie side by side (`count` a multiple of Lanes::kCount), with the bits of the above.
+void tanh_row(const float* x, float* y, int64_t count);
+
 }  // namespace strand::layers

@@ -53,6 +53,14 @@ Lanes tanh(const Lanes& x) {
   return y;
 }
 
+void tanh_row(const float* x, float* y, int64_t count) {
+  using Packet = Eigen::internal::find_best_packet<float, Lanes::kCount>::type;
+  constexpr int kStep = Eigen::internal::unpacket_traits<Packet>::size;
+  for (int64_t i = 0; i < count; i += kStep) {
+    Eigen::internal::pstoreu(y + i, Eigen::internal::ptanh(Eigen::internal::ploadu<Packet>(x + i)));
+  }
+}
+
 Lanes erf(const Lanes& x) {
   Lanes y;
   array(y) = Eigen::erf(array(x));

@@ -32,8 +32,9 @@ struct Conv1dProblem {
   bool has_bias = false;
   Epilogue epilogue = {};  // of the sums above
 
-  constexpr int64_t group_in() const { return in_channels / groups; }
-  constexpr int64_t group_out() const { return out_channels / groups; }
+  // A branch, for divisions take longer than a short chunk's sums.
+  constexpr int64_t group_in() const { return groups == 1 ? in_channels : in_channels / groups; }
+  constexpr int64_t group_out() const { return groups == 1 ? out_channels : out_channels / groups; }
   // Products a sum: the rows of an unfolded input, each a (channel, tap).
   constexpr int64_t reduction() const { return group_in() * kernel_size; }
   // Of y: what the epilogue leaves of out_channels.

@@ -99,14 +99,14 @@ struct Operands {
   int64_t channels;
   const int64_t* offsets;  // [taps]
   int64_t taps;
-  const float* weight;            // first channel and tap: [channels, K, Rows]
-  int64_t weight_channel_stride;  // floats
 };
 
 // Outputs [Rows, count] of a strip Width wide, begun or added to what is there. The bias (or null) comes with the last
-// products, at the end: small products added to a large bias one by one would lose themselves in it.
+// products, at the end: small products added to a large bias one by one would lose themselves in it. `weights`: from
+// the first channel and tap, [channels, K, Rows]; `weight_stride`: floats a channel.
 template <int Rows, int Width>
-void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t y_stride, int64_t count) {
+void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_stride, const float* bias, bool begin,
+           float* y, int64_t y_stride, int64_t count) {
   using Packet = typename Eigen::internal::find_best_packet<float, Width>::type;
   using Eigen::internal::ploadu, Eigen::internal::pset1, Eigen::internal::pstoreu;
   constexpr int kLanes = Eigen::internal::unpacket_traits<Packet>::size;
@@ -124,8 +124,8 @@ void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t 
     }
   }
   for (int64_t c = 0; c < in.channels; ++c) {
-    const float* x = in.x + c * in.channel_stride;
-    const float* weight = in.weight + c * in.weight_channel_stride;
+    const float* x = in.x + t + c * in.channel_stride;
+    const float* weight = weights + c * weight_stride;
     int64_t k = 0;
     do {  // there is a tap; GCC spills the sums at each channel where it can't see that
       const float* shifted = x + in.offsets[k];
@@ -148,38 +148,34 @@ void strip(const Operands& in, const float* bias, bool begin, float* y, int64_t 
 
 // Few rows take wide strips: eight independent sums or more hide the latency of a multiply-add.
 template <int Rows>
-void strips(Operands in, const float* bias, bool begin, float* y, int64_t y_stride, int64_t count) {
+void strips(const Operands& in, const float* weights, int64_t weight_stride, const float* bias, bool begin, float* y,
+            int64_t y_stride, int64_t count) {
   constexpr int kWidth = Rows == 1 ? 64 : Rows <= 3 ? 32 : 16;
   int64_t t = 0;
-  const float* x = in.x;
   for (; t + kWidth <= count; t += kWidth) {
-    in.x = x + t;
-    strip<Rows, kWidth>(in, bias, begin, y + t, y_stride, kWidth);
+    strip<Rows, kWidth>(in, t, weights, weight_stride, bias, begin, y + t, y_stride, kWidth);
   }
   for (; t < count; t += kNarrow) {
-    in.x = x + t;
-    strip<Rows, kNarrow>(in, bias, begin, y + t, y_stride, std::min(kNarrow, count - t));
+    strip<Rows, kNarrow>(in, t, weights, weight_stride, bias, begin, y + t, y_stride, std::min(kNarrow, count - t));
   }
 }
 
-void any_strips(int64_t rows, const Operands& in, const float* bias, bool begin, float* y, int64_t y_stride,
-                int64_t count) {
-  constexpr std::array kByRows = {strips<1>, strips<2>, strips<3>, strips<4>, strips<5>, strips<6>};
-  kByRows[static_cast<size_t>(rows - 1)](in, bias, begin, y, y_stride, count);
-}
+constexpr std::array kStrips = {strips<1>, strips<2>, strips<3>, strips<4>, strips<5>, strips<6>};
 
 // The target's rows of a group for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap)
 // pairs of the group's weights come before these.
-void all_rows(const Stretch& conv, int64_t group, Operands in, int64_t skipped, const Target& to, int64_t count) {
+void all_rows(const Stretch& conv, int64_t group, const Operands& in, int64_t skipped, const Target& to,
+              int64_t count) {
   const Conv1dProblem& p = conv.problem;
+  const int64_t group_out = p.group_out();
+  const int64_t reduction = p.reduction();
+  const bool last = conv.bias != nullptr && skipped + in.channels * in.taps == reduction;
   for (int64_t o = to.first_row; o < to.first_row + to.rows; o += kRows) {
-    const int64_t rows = std::min(kRows, p.group_out() - o);
-    const int64_t channel = group * p.group_out() + o;
-    in.weight = conv.weight + channel * p.reduction() + skipped * rows;
-    in.weight_channel_stride = p.kernel_size * rows;
-    const bool last = skipped + in.channels * in.taps == p.reduction();
-    any_strips(rows, in, last && conv.bias != nullptr ? conv.bias + channel : nullptr, skipped == 0,
-               to.y + (o - to.first_row) * to.stride, to.stride, count);
+    const int64_t rows = std::min(kRows, group_out - o);
+    const int64_t channel = group * group_out + o;
+    kStrips[static_cast<size_t>(rows - 1)](in, conv.weight + channel * reduction + skipped * rows, p.kernel_size * rows,
+                                           last ? conv.bias + channel : nullptr, skipped == 0,
+                                           to.y + (o - to.first_row) * to.stride, to.stride, count);
   }
 }
 
@@ -198,10 +194,9 @@ void sum_tile(const Stretch& conv, int64_t group, const float* x, const Target& 
   const Conv1dProblem& p = conv.problem;
   const Tiling& tiling = conv.tiling;
   if (reads_direct(conv, first, count)) {
-    all_rows(
-        conv, group,
-        {x + first - conv.pad_left, conv.length, p.group_in(), tiling.direct_offsets.data(), p.kernel_size, nullptr, 0},
-        0, to, count);
+    all_rows(conv, group,
+             {x + first - conv.pad_left, conv.length, p.group_in(), tiling.direct_offsets.data(), p.kernel_size}, 0, to,
+             count);
     return;
   }
   for (const TapChunk& chunk : tiling.chunks) {
@@ -209,8 +204,7 @@ void sum_tile(const Stretch& conv, int64_t group, const float* x, const Target& 
     for (int64_t c = 0; c < p.group_in(); c += step) {
       const int64_t channels = std::min(step, p.group_in() - c);
       fill(conv, chunk, x + c * conv.length, channels, first, count, buffer);
-      all_rows(conv, group,
-               {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps, nullptr, 0},
+      all_rows(conv, group, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
                c * p.kernel_size + chunk.first_tap, to, count);
     }
   }
@@ -229,8 +223,9 @@ void compute_tile(const Stretch& conv, int64_t group, const float* x, float* out
               p.group_out(), conv.out_length, count);
 }
 
-// The same for gates, of which there is one group.
-void compute_gated_tile(const Stretch& conv, const float* x, float* output, int64_t row, int64_t first, float* buffer) {
+// The same for gates, of which there is one group. Not inlined: its sums would lengthen the stack of all.
+[[gnu::noinline]] void compute_gated_tile(const Stretch& conv, const float* x, float* output, int64_t row,
+                                          int64_t first, float* buffer) {
   const Conv1dProblem& p = conv.problem;
   const int64_t count = std::min(conv.tiling.positions, conv.out_length - first);
   alignas(64) std::array<float, kGateFloats> sums;
@@ -270,17 +265,20 @@ void convolve(const Conv& prepared, const Context& context, const Bindings& bind
                      has_residual ? bindings.inputs[1].ptr<const float>() : nullptr};
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
   auto* output = bindings.outputs[0].ptr<float>();            // [N, C_out or half of it, L_out]
-  const int64_t tiles = ceil_div(conv.out_length, conv.tiling.positions);
+  // Short chunks are one tile, and spared the divisions.
+  const bool one_tile = conv.out_length <= conv.tiling.positions;
+  const int64_t tiles = one_tile ? 1 : ceil_div(conv.out_length, conv.tiling.positions);
   context.parallel_for(p.batch * p.groups * tiles, 1, [&](int64_t begin, int64_t end) {
     alignas(64) std::array<float, kBufferFloats> buffer;
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t block = item / tiles;  // batch element and group
+      const int64_t block = one_tile ? item : item / tiles;  // batch element and group
       const float* x = input + block * p.group_in() * conv.length;
-      const int64_t first = item % tiles * conv.tiling.positions;
+      const int64_t first = (item - block * tiles) * conv.tiling.positions;
       if (p.epilogue.gated) {
         compute_gated_tile(conv, x, output, block * p.result_channels(), first, buffer.data());
       } else {
-        compute_tile(conv, block % p.groups, x, output, block * p.group_out(), first, buffer.data());
+        const int64_t group = p.groups == 1 ? 0 : block % p.groups;
+        compute_tile(conv, group, x, output, block * p.group_out(), first, buffer.data());
       }
     }
   });
