@@ -62,15 +62,17 @@ int64_t workspace_bytes(const RecurrentProblem& problem) {
   return checked_add(exchange_bytes(problem), 2 * int64_t{sizeof(unsigned long long)});
 }
 
-// Every thread of the block must call it; what the direction's blocks wrote before is seen after.
+// Every thread of the block must call it; what the direction's blocks wrote before is seen after. The wait must be on
+// atomic loads: a loop of plain ones, of __ldcg too, may be taken to end by itself, and ptxas leaves it out.
 __device__ void wait_for_blocks(unsigned long long* arrived, unsigned long long target) {
   __syncthreads();
   if (threadIdx.x == 0) {
-    __threadfence();
-    atomicAdd(arrived, 1ULL);
-    while (__ldcg(arrived) < target) {
-    }
-    __threadfence();
+    const size_t address = __cvta_generic_to_global(arrived);
+    unsigned long long count = 0;
+    asm volatile("red.release.gpu.global.add.u64 [%0], 1;" ::"l"(address) : "memory");
+    do {
+      asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(count) : "l"(address) : "memory");
+    } while (count < target);
   }
   __syncthreads();
 }
