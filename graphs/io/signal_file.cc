@@ -143,8 +143,8 @@ class OrderedWriter : public SignalWriter {
   }
   void commit() final {
     if (done_ != whole_.times) {
-      throw Error(ErrorCategory::kShape, name_ + ": " + std::to_string(done_) + " of " +
-                                             std::to_string(whole_.times) + " times were written");
+      throw Error(ErrorCategory::kShape,
+                  name_ + ": " + std::to_string(done_) + " of " + std::to_string(whole_.times) + " times were written");
     }
     finish();
   }

@@ -253,8 +253,8 @@ void check_wav(const std::filesystem::path& path, const TensorType& type, int ra
                                            " Hz is no audio; expected float32 [1, channels, frames]");
   }
   if (type.bytes() > kMaxWavBytes) {
-    throw Error(ErrorCategory::kLimit, path.string() + ": " + std::to_string(type.bytes()) +
-                                           " bytes of samples; a WAV file holds 4 GiB");
+    throw Error(ErrorCategory::kLimit,
+                path.string() + ": " + std::to_string(type.bytes()) + " bytes of samples; a WAV file holds 4 GiB");
   }
 }
 
