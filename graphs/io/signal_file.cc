@@ -39,17 +39,16 @@ Error no_stretch(const std::string& name, int64_t begin, const TensorType& stret
 
 class NpySignalReader final : public SignalReader {
  public:
-  NpySignalReader(File file, const NpyPlace& place) : file_(std::move(file)), data_(place.offset) {
-    type_ = place.type;
-  }
+  NpySignalReader(File file, const NpyPlace& place)
+      : SignalReader(place.type), file_(std::move(file)), data_(place.offset) {}
 
   void read(int64_t begin, const TensorView& target) override {
     const Rows rows(target.type);
     const int64_t row = checked_mul(rows.outer, rows.inner);
-    const int64_t times = row == 0 ? rows.times : type_.bytes() / row;
+    const int64_t times = row == 0 ? rows.times : type().bytes() / row;
     if (target.type.dtype != DType::kFloat32 || begin < 0 || begin > times - rows.times ||
-        (row != 0 && type_.bytes() % row != 0)) {
-      throw no_stretch(file_.name(), begin, target.type, type_);
+        (row != 0 && type().bytes() % row != 0)) {
+      throw no_stretch(file_.name(), begin, target.type, type());
     }
     const int64_t bytes = rows.times * rows.inner;
     for (int64_t outer = 0; outer < rows.outer; ++outer) {
@@ -67,17 +66,14 @@ class NpySignalReader final : public SignalReader {
 class WavSignalReader final : public SignalReader {
  public:
   explicit WavSignalReader(const std::filesystem::path& path)
-      : path_(path), reader_(std::make_unique<WavReader>(path)) {
-    type_ = TensorType{DType::kFloat32, Shape{1, reader_->channels(), reader_->frames()}, 2};
-    rate_ = reader_->rate();
-  }
+      : WavSignalReader(path, std::make_unique<WavReader>(path)) {}
 
   void read(int64_t begin, const TensorView& target) override {
-    const int64_t channels = type_.shape[1];
+    const int64_t channels = type().shape[1];
     const Shape& shape = target.shape();
     if (target.type.dtype != DType::kFloat32 || shape.rank() != 3 || shape.elements(0, 2) != channels || begin < 0 ||
-        begin > type_.shape[2] - shape[2]) {
-      throw no_stretch(path_.string(), begin, target.type, type_);
+        begin > type().shape[2] - shape[2]) {
+      throw no_stretch(path_.string(), begin, target.type, type());
     }
     seek(begin);
     const auto wanted = static_cast<size_t>(shape[2] * channels);
@@ -91,18 +87,23 @@ class WavSignalReader final : public SignalReader {
   }
 
  private:
+  WavSignalReader(const std::filesystem::path& path, std::unique_ptr<WavReader> reader)
+      : SignalReader({DType::kFloat32, Shape{1, reader->channels(), reader->frames()}, 2}, reader->rate()),
+        path_(path),
+        reader_(std::move(reader)) {}
+
   size_t next(std::span<float> samples) {
     const int64_t frames = reader_->read(samples);
     if (frames == 0) throw Error(ErrorCategory::kIo, path_.string() + ": ended while it was read");
-    return static_cast<size_t>(frames * type_.shape[1]);
+    return static_cast<size_t>(frames * type().shape[1]);
   }
 
   // Makes what is kept begin at `begin`.
   void seek(int64_t begin) {
-    const int64_t channels = type_.shape[1];
+    const int64_t channels = type().shape[1];
     if (begin < begin_) {
       reader_ = std::make_unique<WavReader>(path_);
-      if (reader_->channels() != channels || reader_->frames() != type_.shape[2]) {
+      if (reader_->channels() != channels || reader_->frames() != type().shape[2]) {
         throw Error(ErrorCategory::kIo, path_.string() + ": changed while it was read");
       }
       kept_.clear();

@@ -12,7 +12,7 @@ namespace strand {
 class SignalReader {
  public:
   virtual ~SignalReader() = default;
-  SignalReader() = default;
+  explicit SignalReader(const TensorType& type, int rate = 0) : type_(type), rate_(rate) {}
   SignalReader(const SignalReader&) = delete;
   SignalReader& operator=(const SignalReader&) = delete;
 
@@ -23,9 +23,9 @@ class SignalReader {
   // that the signal has not, Error(kIo) or Error(kParse) where the file ends early after all.
   virtual void read(int64_t begin, const TensorView& target) = 0;
 
- protected:
+ private:
   TensorType type_;
-  int rate_ = 0;
+  int rate_;
 };
 
 // Null where the array is not float32 in row order, which takes read_npy. Errors as there.
