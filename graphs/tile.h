@@ -25,6 +25,8 @@ struct Tiling {
   int64_t window_begin(int64_t index) const;
 };
 
+// Memory is a window's: where signals come from and go to is the caller's, such as the files of io/signal_file.h or
+// tensors (cut_times, put_times).
 class TiledSession {
  public:
   // Fills an input's window, [.., size, ..] from `begin` on, on the host.

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <chrono>
-#include <cmath>
 #include <map>
 #include <memory>
 
@@ -44,26 +43,6 @@ std::string count_implementations(const Plan& plan) {
   return text.empty() ? "none" : text;
 }
 
-// "-0.25 to 0.93", and how many are not finite.
-std::string range_of(const Tensor& tensor) {
-  if (!is_floating_point(tensor.type().dtype) || tensor.shape().elements() == 0) return "-";
-  const Tensor values = tensor.to(DType::kFloat64);
-  double lowest = INFINITY;
-  double highest = -INFINITY;
-  int64_t odd = 0;
-  for (const double value : values.as<const double>()) {
-    if (!std::isfinite(value)) {
-      ++odd;
-      continue;
-    }
-    lowest = std::min(lowest, value);
-    highest = std::max(highest, value);
-  }
-  std::string text = lowest <= highest ? fmt::format("{:.6g} to {:.6g}", lowest, highest) : "nothing finite";
-  if (odd > 0) text += fmt::format(", {} not finite", odd);
-  return text;
-}
-
 // The rate of audio outputs, which must be known before anything is computed: --rate, or the input's where an output
 // is as long as that.
 int output_rate(const RunOptions& options, const graphs::Graph& graph, const Inputs& inputs, const Plan& plan,
@@ -98,7 +77,12 @@ RunResult compute(Session& session, const Inputs& inputs) {
   const auto start = std::chrono::steady_clock::now();
   std::vector<Tensor> outputs = session.run_to_host(views);
   result.run_ms = milliseconds_since(start);
-  for (size_t i = 0; i < outputs.size(); ++i) result.outputs.emplace(plan.outputs[i].name, std::move(outputs[i]));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const std::string& name = plan.outputs[i].name;
+    result.types.emplace(name, outputs[i].type());
+    result.ranges[name].add(outputs[i].view());
+    result.outputs.emplace(name, std::move(outputs[i]));
+  }
   return result;
 }
 
@@ -109,14 +93,14 @@ void report(const Plan& plan, size_t layers, int used_threads, const Inputs& inp
   fmt::print("network  {} ({} layers) on {}{}, {}\n", plan.name, layers, to_string(plan.device), threads,
              to_string(plan.precision));
   for (const PlanPort& input : plan.inputs) {
-    fmt::print("input    {}  {}  from {}\n", input.name, to_string(inputs.tensors.find(input.name)->second.type()),
+    fmt::print("input    {}  {}  from {}\n", input.name, to_string(inputs.types.find(input.name)->second),
                inputs.origins.find(input.name)->second);
   }
   fmt::print("kernels  {}\n", count_implementations(plan));
   for (const PlanPort& output : plan.outputs) {
-    const Tensor& tensor = result.outputs.find(output.name)->second;
     const std::string target = files.target_of(output.name);
-    fmt::print("output   {}  {}  {}{}\n", output.name, to_string(tensor.type()), range_of(tensor),
+    fmt::print("output   {}  {}  {}{}\n", output.name, to_string(result.types.find(output.name)->second),
+               result.ranges.find(output.name)->second.text(),
                target.empty() ? ", not written (no --output)" : ", to " + target);
   }
   if (!result.tiles.empty()) fmt::print("tiles    {}\n", result.tiles);
@@ -129,7 +113,8 @@ int run(const RunOptions& options) {
   graphs::CompileOptions compile = compile_options(options.network);
   const graphs::Network network = load_network(options.network);
   const OutputFiles files(network.graph(), options.outputs);
-  Inputs inputs = read_inputs(network.graph(), options.inputs);
+  const bool tiled = options.tile > 0 || !options.max_memory.empty();
+  Inputs inputs = read_inputs(network.graph(), options.inputs, tiled ? Reading::kPieces : Reading::kWhole);
   match_sizes(network.graph(), inputs.shapes(), compile);
   if (options.random) fill_missing(network.graph(), compile.dimensions, options.network.seed, inputs);
   require_all(network.graph(), inputs);
@@ -141,21 +126,21 @@ int run(const RunOptions& options) {
   const int threads = Context(Device{}, options.network.threads).threads();
   RunResult result;
   double prepare_ms = 0;
-  if (options.tile > 0 || !options.max_memory.empty()) {
+  if (tiled) {
     const int64_t tile =
         options.tile > 0 ? options.tile : graphs::tile_for_memory(network, compile, parse_bytes(options.max_memory));
     graphs::TiledSession session(network, compile, tile, threads);
     prepare_ms = milliseconds_since(start);
-    result = compute_tiled(session, inputs, progress);
+    result = compute_tiled(session, inputs, files, rate, progress);
   } else {
     Session session(plan, threads);
     prepare_ms = milliseconds_since(start);
     progress.say("computing");
     result = compute(session, inputs);
+    progress.say("writing");
+    files.write(result.outputs, rate);
   }
   result.prepare_ms = prepare_ms;
-  progress.say("writing");
-  files.write(result.outputs, rate);
   progress.finish();
   report(*plan, network.graph().nodes.size(), threads, inputs, files, result);
   return 0;

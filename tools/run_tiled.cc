@@ -11,6 +11,20 @@
 
 namespace strand::tools {
 
+namespace {
+
+// Files hold float32; a window may be of another type.
+void read_piece(SignalReader& file, int64_t begin, const TensorView& target) {
+  if (target.type.dtype == DType::kFloat32) return file.read(begin, target);
+  TensorType type = target.type;
+  type.dtype = DType::kFloat32;
+  const Tensor floats(type);
+  file.read(begin, floats.view());
+  convert(floats.view(), target);
+}
+
+}  // namespace
+
 // Bytes, of "2GiB", "500MB" or a plain number.
 int64_t parse_bytes(const std::string& text) {
   constexpr std::pair<std::string_view, double> kUnits[] = {
@@ -25,26 +39,43 @@ int64_t parse_bytes(const std::string& text) {
   return static_cast<int64_t>(number * found->second);
 }
 
-RunResult compute_tiled(graphs::TiledSession& session, const Inputs& inputs, Progress& progress) {
+RunResult compute_tiled(graphs::TiledSession& session, const Inputs& inputs, const OutputFiles& files, int rate,
+                        Progress& progress) {
   const Plan& plan = session.plan();
   RunResult result;
+  std::vector<std::vector<std::unique_ptr<SignalWriter>>> writers;  // by output
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
-    result.outputs.emplace(plan.outputs[i].name, Tensor(session.output_type(i)));
+    const std::string& name = plan.outputs[i].name;
+    result.types.emplace(name, session.output_type(i));
+    writers.push_back(files.writers(name, session.output_type(i), rate));
+    if (files.in_archive(name)) result.outputs.emplace(name, Tensor(session.output_type(i)));
   }
   const graphs::Tiling& tiling = session.tiling();
   const auto start = std::chrono::steady_clock::now();
   session.run(
       [&](size_t input, int64_t begin, const TensorView& target) {
-        TensorView whole = inputs.tensors.find(plan.inputs[input].name)->second.view();
+        progress.say(fmt::format("sample {} of {}", begin, tiling.length));
+        const std::string& name = plan.inputs[input].name;
+        const auto file = inputs.files.find(name);
+        if (file != inputs.files.end()) return read_piece(*file->second, begin, target);
+        TensorView whole = inputs.tensors.find(name)->second.view();
         whole.type.time_axis = target.type.time_axis;
         const bool timed = whole.type.time_axis != TensorType::kNoTime;
         convert(timed ? graphs::cut_times(whole, begin, begin + tiling.window).view() : whole, target);
-        progress.say(fmt::format("sample {} of {}", begin, tiling.length));
       },
       [&](size_t output, int64_t begin, const TensorView& stretch) {
-        graphs::put_times(stretch, result.outputs.find(plan.outputs[output].name)->second.view(), begin);
+        const std::string& name = plan.outputs[output].name;
+        result.ranges[name].add(stretch);
+        for (const auto& writer : writers[output]) writer->write(begin, stretch);
+        const auto whole = result.outputs.find(name);
+        if (whole != result.outputs.end()) graphs::put_times(stretch, whole->second.view(), begin);
       });
   result.run_ms = milliseconds_since(start);
+  progress.say("writing");
+  files.write_archives(result.outputs);
+  for (const auto& of_output : writers) {
+    for (const auto& writer : of_output) writer->commit();
+  }
   result.tiles = fmt::format("{} of {} samples, read in windows of {}; {} of activations", format_count(tiling.count),
                              format_count(tiling.tile), format_count(tiling.window), format_bytes(session.bytes()));
   return result;

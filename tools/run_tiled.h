@@ -8,11 +8,14 @@
 #include "graphs/tile.h"
 #include "tools/progress.h"
 #include "tools/tensor_files.h"
+#include "tools/value_range.h"
 
 namespace strand::tools {
 
 struct RunResult {
-  TensorMap outputs;
+  TensorMap outputs;  // those that are held as a whole
+  std::map<std::string, TensorType> types;
+  std::map<std::string, ValueRange> ranges;
   double prepare_ms = 0;
   double run_ms = 0;
   std::string tiles;  // how the signal was cut, for people; empty where it was not
@@ -25,7 +28,9 @@ inline double milliseconds_since(std::chrono::steady_clock::time_point start) {
 // Bytes, of "2GiB", "500MB" or a plain number. Error(kSchema) for anything else.
 int64_t parse_bytes(const std::string& text);
 
-// Only a window's activations are in memory, beside the inputs and outputs themselves.
-RunResult compute_tiled(graphs::TiledSession& session, const Inputs& inputs, Progress& progress);
+// Reads the inputs and writes the .npy and audio files piece by piece: in memory are a window's activations, inputs
+// that are not in `inputs.files`, and outputs that go to archives. Those are written last, and then all files appear.
+RunResult compute_tiled(graphs::TiledSession& session, const Inputs& inputs, const OutputFiles& files, int rate,
+                        Progress& progress);
 
 }  // namespace strand::tools

@@ -50,37 +50,61 @@ Tensor to_float(Tensor tensor, const std::string& path) {
   throw Error(ErrorCategory::kShape, fmt::format("{}: is {}, expected a floating point type", path, to_string(dtype)));
 }
 
-// The same elements as [1, 1, L] or [1, C, L], where an input of rank 3 was given less.
-Tensor with_rank(Tensor tensor, size_t rank) {
-  if (rank != 3 || tensor.shape().rank() == 0 || tensor.shape().rank() >= 3) return tensor;
+// As [1, 1, L] or [1, C, L], where an input of rank 3 was given less.
+Shape with_rank(const Shape& given, size_t rank) {
+  if (rank != 3 || given.rank() == 0 || given.rank() >= 3) return given;
   Shape shape;
-  while (shape.rank() + tensor.shape().rank() < 3) shape.append(1);
-  for (const int64_t size : tensor.shape().sizes()) shape.append(size);
-  return {shape, tensor.as<const float>()};
+  while (shape.rank() + given.rank() < 3) shape.append(1);
+  for (const int64_t size : given.sizes()) shape.append(size);
+  return shape;
+}
+
+// The file, where it can be read piece by piece.
+std::unique_ptr<SignalReader> open_signal(const std::string& path) {
+  switch (format_of(path)) {
+    case Format::kNpy:
+      return open_npy_signal(path);
+    case Format::kAudio:
+      return open_wav_signal(path);
+    default:
+      return nullptr;
+  }
 }
 
 class InputReader {
  public:
-  InputReader(const graphs::Graph& graph, Inputs& inputs) : graph_(graph), inputs_(inputs) {}
+  InputReader(const graphs::Graph& graph, Reading reading, Inputs& inputs)
+      : graph_(graph), reading_(reading), inputs_(inputs) {}
 
   void read(const std::string& text) {
     const FileArgument argument = split_argument(text, input_names(graph_), "input");
+    if (reading_ == Reading::kPieces) {
+      if (std::unique_ptr<SignalReader> file = open_signal(argument.path)) {
+        const std::string name = argument.name.empty() ? only_input(argument.path) : argument.name;
+        enter(name, file->type(), argument.path, file->rate());
+        inputs_.files[name] = std::move(file);
+        return;
+      }
+    }
     int rate = 0;
     TensorMap tensors = read_tensors(argument.path, &rate);
     if (!argument.name.empty()) {
       take(argument.name, pick(tensors, argument), argument.path, rate);
     } else if (holds_one(argument.path)) {
-      if (graph_.inputs.size() != 1) {
-        throw Error(ErrorCategory::kSchema, fmt::format("--input {}: say for which input, as NAME={}; there is {}",
-                                                        argument.path, argument.path, join(input_names(graph_))));
-      }
-      take(graph_.inputs[0].description.name, std::move(tensors.begin()->second), argument.path, rate);
+      take(only_input(argument.path), std::move(tensors.begin()->second), argument.path, rate);
     } else {
       for (auto& [name, tensor] : tensors) take(name, std::move(tensor), argument.path, rate);
     }
   }
 
  private:
+  // The one that a file of one array is for where nobody says.
+  std::string only_input(const std::string& path) const {
+    if (graph_.inputs.size() == 1) return graph_.inputs[0].description.name;
+    throw Error(ErrorCategory::kSchema, fmt::format("--input {}: say for which input, as NAME={}; there is {}", path,
+                                                    path, join(input_names(graph_))));
+  }
+
   // An archive's only array, or the one of the input's name.
   static Tensor pick(TensorMap& tensors, const FileArgument& argument) {
     const auto found = tensors.size() == 1 ? tensors.begin() : tensors.find(argument.name);
@@ -89,6 +113,14 @@ class InputReader {
   }
 
   void take(const std::string& name, Tensor tensor, const std::string& path, int rate) {
+    Tensor floats = to_float(std::move(tensor), path);
+    const TensorType type = enter(name, floats.type(), path, rate);
+    if (type.shape != floats.shape()) floats = Tensor(type.shape, floats.as<const float>());
+    inputs_.tensors.emplace(name, std::move(floats));
+  }
+
+  // Checks an input that `path` has and notes it; returns what the network takes it for.
+  TensorType enter(const std::string& name, const TensorType& found, const std::string& path, int rate) {
     const auto input =
         std::ranges::find(graph_.inputs, name, [](const graphs::GraphInput& i) { return i.description.name; });
     if (input == graph_.inputs.end()) {
@@ -100,19 +132,21 @@ class InputReader {
       throw Error(ErrorCategory::kShape, fmt::format("{}: has a rate of {} Hz, but input '{}' of {} expects {} Hz",
                                                      path, rate, name, graph_.file, description.rate));
     }
-    const Shape found = tensor.shape();
-    Tensor floats = with_rank(to_float(std::move(tensor), path), description.shape.size());
+    TensorType type = found;
+    type.shape = with_rank(found.shape, description.shape.size());
     std::string origin = path;
     if (rate != 0) origin += fmt::format(", {} Hz", rate);
-    if (floats.shape() != found) origin += fmt::format(", taken from {}", to_string(found));
-    if (!inputs_.tensors.emplace(name, std::move(floats)).second) {
+    if (type.shape != found.shape) origin += fmt::format(", taken from {}", to_string(found.shape));
+    if (!inputs_.types.emplace(name, type).second) {
       throw Error(ErrorCategory::kSchema, fmt::format("{}: input '{}' was given before", path, name));
     }
     inputs_.origins[name] = origin;
     if (rate != 0) inputs_.rate = rate;
+    return type;
   }
 
   const graphs::Graph& graph_;
+  Reading reading_;
   Inputs& inputs_;
 };
 
@@ -163,19 +197,20 @@ TensorMap read_tensors(const std::string& path, int* rate) {
 std::map<std::string, Shape> Inputs::shapes() const {
   std::map<std::string, Shape> result;
   for (const auto& [name, tensor] : tensors) result.emplace(name, tensor.shape());
+  for (const auto& [name, type] : types) result.emplace(name, type.shape);  // of those in files too
   return result;
 }
 
-Inputs read_inputs(const graphs::Graph& graph, const std::vector<std::string>& arguments) {
+Inputs read_inputs(const graphs::Graph& graph, const std::vector<std::string>& arguments, Reading reading) {
   Inputs inputs;
-  InputReader reader(graph, inputs);
+  InputReader reader(graph, reading, inputs);
   for (const std::string& argument : arguments) reader.read(argument);
   return inputs;
 }
 
 void require_all(const graphs::Graph& graph, const Inputs& inputs) {
   for (const std::string& name : input_names(graph)) {
-    if (inputs.tensors.contains(name)) continue;
+    if (inputs.tensors.contains(name) || inputs.files.contains(name)) continue;
     throw Error(ErrorCategory::kSchema,
                 fmt::format("{}: input '{}' was not given: --input {}=FILE, or --random", graph.file, name, name));
   }
@@ -185,10 +220,11 @@ void fill_missing(const graphs::Graph& graph, const graphs::Dimensions& sizes, u
   const std::vector<TensorType> types = graphs::infer_types(graph, sizes, DType::kFloat32);
   for (const graphs::GraphInput& input : graph.inputs) {
     const std::string& name = input.description.name;
-    if (inputs.tensors.contains(name)) continue;
+    if (inputs.tensors.contains(name) || inputs.files.contains(name)) continue;
     try {
       Tensor tensor(types[static_cast<size_t>(input.value)]);
       graphs::fill_normal(tensor.as<float>(), seed++);
+      inputs.types.emplace(name, tensor.type());
       inputs.tensors.emplace(name, std::move(tensor));
     } catch (const Error& error) {
       throw error.at(fmt::format("input '{}'", name));
@@ -246,26 +282,51 @@ std::string OutputFiles::target_of(const std::string& output) const {
   return targets.empty() ? "" : join(targets);
 }
 
+void OutputFiles::write(const Entry& entry, const TensorMap& outputs, int rate) {
+  TensorMap chosen;
+  for (const auto& [name, tensor] : outputs) {
+    if (entry.output.empty() || entry.output == name) chosen.emplace(name, copy_of(tensor.view()));
+  }
+  switch (format_of(entry.path)) {
+    case Format::kNpz:
+      write_npz(entry.path, chosen);
+      break;
+    case Format::kSafetensors:
+      write_safetensors(entry.path, chosen);
+      break;
+    case Format::kNpy:
+      write_npy(entry.path, chosen.begin()->second.view());
+      break;
+    case Format::kAudio:
+      write_wav(entry.path, chosen.begin()->second.view(), rate);
+      break;
+  }
+}
+
 void OutputFiles::write(const TensorMap& outputs, int rate) const {
+  for (const Entry& entry : files_) write(entry, outputs, rate);
+}
+
+bool OutputFiles::in_archive(const std::string& output) const {
+  return std::ranges::any_of(files_, [&](const Entry& entry) {
+    return (entry.output.empty() || entry.output == output) && !holds_one(entry.path);
+  });
+}
+
+std::vector<std::unique_ptr<SignalWriter>> OutputFiles::writers(const std::string& output, const TensorType& type,
+                                                                int rate) const {
+  std::vector<std::unique_ptr<SignalWriter>> result;
   for (const Entry& entry : files_) {
-    TensorMap chosen;
-    for (const auto& [name, tensor] : outputs) {
-      if (entry.output.empty() || entry.output == name) chosen.emplace(name, copy_of(tensor.view()));
-    }
-    switch (format_of(entry.path)) {
-      case Format::kNpz:
-        write_npz(entry.path, chosen);
-        break;
-      case Format::kSafetensors:
-        write_safetensors(entry.path, chosen);
-        break;
-      case Format::kNpy:
-        write_npy(entry.path, chosen.begin()->second.view());
-        break;
-      case Format::kAudio:
-        write_wav(entry.path, chosen.begin()->second.view(), rate);
-        break;
-    }
+    if (entry.output != output || !holds_one(entry.path)) continue;
+    result.push_back(format_of(entry.path) == Format::kAudio ? make_wav_signal(entry.path, type, rate)
+                                                             : make_npy_signal(entry.path, type));
+  }
+  return result;
+}
+
+void OutputFiles::write_archives(const TensorMap& outputs) const {
+  for (const Entry& entry : files_) {
+    if (!holds_one(entry.path)) write(entry, outputs, 0);
   }
 }
 

@@ -80,6 +80,8 @@ class OutputFile {
   // Error(kIo) where not all of it can be written (a full disk).
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  // The same at an offset, whatever was written before; what is skipped reads as zeros.
+  void write_at(int64_t offset, std::span<const std::byte> bytes);
   // For libraries that write for themselves: the descriptor, or the path, whose file they may replace.
   int descriptor() const { return descriptor_.get(); }
   const std::filesystem::path& temporary_path() const { return temporary_; }

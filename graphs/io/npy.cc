@@ -79,7 +79,7 @@ void transpose(const std::byte* source, const TensorView& target) {
 
 }  // namespace
 
-Tensor parse_npy(const ByteSource& source) {
+NpyPlace find_npy(const ByteSource& source) {
   const Place place = find_header(source);
   std::string text(static_cast<size_t>(place.bytes), '\0');
   source.read_at(place.offset, std::as_writable_bytes(std::span(text)));
@@ -96,13 +96,18 @@ Tensor parse_npy(const ByteSource& source) {
                                                   " needs " + std::to_string(bytes) + " bytes of data; the file has " +
                                                   std::to_string(source.size() - data));
   }
-  Tensor tensor(header.type);
-  if (!header.fortran_order || header.type.shape.rank() < 2) {
-    source.read_at(data, bytes_of(tensor.view()));
+  return {header.type, header.fortran_order, data};
+}
+
+Tensor parse_npy(const ByteSource& source) {
+  const NpyPlace place = find_npy(source);
+  Tensor tensor(place.type);
+  if (!place.fortran_order || place.type.shape.rank() < 2) {
+    source.read_at(place.offset, bytes_of(tensor.view()));
     return tensor;
   }
-  const Tensor columns(header.type);
-  source.read_at(data, bytes_of(columns.view()));
+  const Tensor columns(place.type);
+  source.read_at(place.offset, bytes_of(columns.view()));
   transpose(columns.view().ptr<const std::byte>(), tensor.view());
   return tensor;
 }

@@ -22,6 +22,14 @@ Tensor read_npy(const std::filesystem::path& path);
 Tensor parse_npy(const ByteSource& source);
 Tensor parse_npy(std::span<const std::byte> bytes, std::string_view name);
 
+// Where an array's data lies in a file, once the sizes agree. Errors as parse_npy.
+struct NpyPlace {
+  TensorType type;
+  bool fortran_order = false;
+  int64_t offset = 0;  // bytes, of the data
+};
+NpyPlace find_npy(const ByteSource& source);
+
 // What stands before the data: version 1, padded so that the data begins at a multiple of 64. Error(kUnsupported) for
 // bfloat16, which NumPy does not know.
 std::string npy_header(const TensorType& type);

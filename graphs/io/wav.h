@@ -66,6 +66,8 @@ Audio read_wav(const std::filesystem::path& path);
 Audio parse_wav(const ByteSource& source);
 Audio parse_wav(std::span<const std::byte> bytes, std::string_view name);
 
+// Whether write_wav takes that type; its errors. Called before anything is computed.
+void check_wav(const std::filesystem::path& path, const TensorType& type, int rate);
 // `samples` is float32 [1, C, L] or [C, L] on any device, `rate` in Hz; written as 32-bit float without clipping.
 // Error(kShape) for other types, Error(kLimit) past WAV's 4 GiB, Error(kIo) where the file can't be written.
 void write_wav(const std::filesystem::path& path, const TensorView& samples, int rate);

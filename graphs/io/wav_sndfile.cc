@@ -245,19 +245,24 @@ void WavWriter::commit() {
   output.commit();
 }
 
-void write_wav(const std::filesystem::path& path, const TensorView& samples, int rate) {
-  if (samples.present() && !samples.device.is_cpu()) return write_wav(path, copy_of(samples).view(), rate);
-  const Shape& shape = samples.shape();
+void check_wav(const std::filesystem::path& path, const TensorType& type, int rate) {
+  const Shape& shape = type.shape;
   const bool fits = shape.rank() == 2 || (shape.rank() == 3 && shape[0] == 1);
-  if (!samples.present() || samples.type.dtype != DType::kFloat32 || !fits || shape[-2] < 1 ||
-      shape[-2] > kMaxChannels || rate < 1) {
-    throw Error(ErrorCategory::kShape, path.string() + ": " + to_string(samples.type) + " at " + std::to_string(rate) +
+  if (type.dtype != DType::kFloat32 || !fits || shape[-2] < 1 || shape[-2] > kMaxChannels || rate < 1) {
+    throw Error(ErrorCategory::kShape, path.string() + ": " + to_string(type) + " at " + std::to_string(rate) +
                                            " Hz is no audio; expected float32 [1, channels, frames]");
   }
-  if (samples.type.bytes() > kMaxWavBytes) {
-    throw Error(ErrorCategory::kLimit, path.string() + ": " + std::to_string(samples.type.bytes()) +
-                                           " bytes of samples; a WAV file holds 4 GiB");
+  if (type.bytes() > kMaxWavBytes) {
+    throw Error(ErrorCategory::kLimit,
+                path.string() + ": " + std::to_string(type.bytes()) + " bytes of samples; a WAV file holds 4 GiB");
   }
+}
+
+void write_wav(const std::filesystem::path& path, const TensorView& samples, int rate) {
+  if (samples.present() && !samples.device.is_cpu()) return write_wav(path, copy_of(samples).view(), rate);
+  if (!samples.present()) throw Error(ErrorCategory::kShape, path.string() + ": there is no tensor to write");
+  check_wav(path, samples.type, rate);
+  const Shape& shape = samples.shape();
   const int64_t channels = shape[-2];
   const int64_t frames = shape[-1];
   WavWriter writer(path, channels, rate);
