@@ -78,8 +78,10 @@ TEST_CASE("halves of every axis, gated by every function") {
     check_layer(*make_layer(type, {{"dim", 1}}), Shape{0, 6, 5}, type);
     check_layer(*make_layer(type, {{"dim", 1}}), Shape{2, 6, 0}, type);
     check_layer(*make_layer(type, {{"dim", 1}}), Shape{2, 8, 9001}, type);
-    for (const int64_t half : {511, 512, 513}) check_layer(*make_layer(type), Shape{2, 3, 2 * half}, type);
-    for (const int64_t half : {2047, 2049}) check_layer(*make_layer(type), Shape{2, 257, 2 * half}, type);
+    for (const int64_t half : {511, 512, 513})
+      check_layer(*make_layer(type, {{"dim", -1}}), Shape{2, 3, 2 * half}, type);
+    for (const int64_t half : {2047, 2049})
+      check_layer(*make_layer(type, {{"dim", -1}}), Shape{2, 257, 2 * half}, type);
     check_layer(*make_layer(type, {{"dim", 0}}), Shape{2}, type);
   }
 }
