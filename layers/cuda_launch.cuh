@@ -3,6 +3,9 @@
 // four independent elements a thread where there are enough, all loads before the first store, so that a kernel of a
 // few lines comes near the bandwidth of a copy. For .cu files; no memory of its own.
 //
+// `launch_rows` is that for bodies that ask where in a row an element lies: body.load(row, column), and body.store(i,
+// value) with i = row * length + column. A block keeps to one row where rows are long, so that a thread divides once.
+//
 // Index is 32 bits where the count allows it, since bodies often divide by sizes. The grid rides on x alone.
 
 #include <cstdint>
@@ -65,6 +68,69 @@ void launch_flat(const Context& context, const char* name, int64_t count, const 
             static_cast<uint64_t>(count), body);
   }
   check_launch(name);
+}
+
+// A thread's items lie in one row: what a body reads of the row alone is read once.
+template <int kItems, class Index, class Body>
+__global__ void __launch_bounds__(kThreads) rows_kernel(unsigned tiles, Index length, Body body) {
+  const unsigned row = blockIdx.x / tiles;
+  const Index first = static_cast<Index>(blockIdx.x - row * tiles) * (kThreads * kItems) + threadIdx.x;
+  const Index begin = static_cast<Index>(row) * length;
+  decltype(body.load(row, first)) values[kItems];
+#pragma unroll
+  for (int item = 0; item < kItems; ++item) {
+    const Index column = first + static_cast<Index>(item * kThreads);
+    if (column < length) values[item] = body.load(row, column);
+  }
+#pragma unroll
+  for (int item = 0; item < kItems; ++item) {
+    const Index column = first + static_cast<Index>(item * kThreads);
+    if (column < length) body.store(begin + column, values[item]);
+  }
+}
+
+// Rows too short to fill blocks, by launch_flat.
+template <class Body>
+struct RowsOfFlat {
+  Body body;
+  int64_t length;
+  template <class Index>
+  __device__ auto load(Index i) const {
+    const Index row = i / static_cast<Index>(length);
+    return body.load(row, i - row * static_cast<Index>(length));
+  }
+  template <class Index, class Value>
+  __device__ void store(Index i, const Value& value) const {
+    body.store(i, value);
+  }
+};
+
+template <int kItems, class Body>
+void launch_long_rows(const Context& context, const char* name, int64_t rows, int64_t length, const Body& body) {
+  const int64_t tiles = ceil_div(length, kThreads * kItems);
+  const unsigned grid = grid_size(checked_mul(rows, tiles), name);
+  if (rows * length <= INT32_MAX) {
+    rows_kernel<kItems, uint32_t>
+        <<<grid, kThreads, 0, stream(context)>>>(static_cast<unsigned>(tiles), static_cast<uint32_t>(length), body);
+  } else {
+    rows_kernel<kItems, uint64_t>
+        <<<grid, kThreads, 0, stream(context)>>>(static_cast<unsigned>(tiles), static_cast<uint64_t>(length), body);
+  }
+  check_launch(name);
+}
+
+template <class Body>
+void launch_rows(const Context& context, const char* name, int64_t rows, int64_t length, const Body& body) {
+  constexpr int kItems = 4;
+  constexpr int64_t kEnough = int64_t{1} << 20;
+  const int64_t count = checked_mul(rows, length);
+  if (count >= kEnough && length >= 2 * kThreads * kItems) {
+    launch_long_rows<kItems>(context, name, rows, length, body);
+  } else if (count > 0 && count < kEnough && length >= 2 * kThreads) {
+    launch_long_rows<1>(context, name, rows, length, body);
+  } else {
+    launch_flat(context, name, count, RowsOfFlat<Body>{body, length});
+  }
 }
 
 // y[i] = function(x[i]) with 16-byte loads and stores where both are aligned, and scalars for the rest.

@@ -78,6 +78,10 @@ TEST_CASE("halves of every axis, gated by every function") {
     check_layer(*make_layer(type, {{"dim", 1}}), Shape{0, 6, 5}, type);
     check_layer(*make_layer(type, {{"dim", 1}}), Shape{2, 6, 0}, type);
     check_layer(*make_layer(type, {{"dim", 1}}), Shape{2, 8, 9001}, type);
+    for (const int64_t half : {511, 512, 513})
+      check_layer(*make_layer(type, {{"dim", -1}}), Shape{2, 3, 2 * half}, type);
+    for (const int64_t half : {2047, 2049})
+      check_layer(*make_layer(type, {{"dim", -1}}), Shape{2, 257, 2 * half}, type);
     check_layer(*make_layer(type, {{"dim", 0}}), Shape{2}, type);
   }
 }
@@ -104,10 +108,17 @@ TEST_CASE("gates take NaN, Inf and wide ranges; Magnitude neither over- nor unde
 
 TEST_CASE("FiLM by conditions of every shape") {
   const auto film = make_layer("FiLM");
-  for (const int64_t length : {1, 7, 64, 5001}) {
+  for (const int64_t length : {1, 7, 64, 511, 512, 513, 5001}) {
     for (const Shape& condition :
          {Shape{2, 6, length}, Shape{1, 6, length}, Shape{2, 6, 1}, Shape{1, 6}, Shape{2, 6}}) {
       check_layer(*film, random_tensors({{2, 3, length}, condition}), {}, "FiLM by " + to_string(condition));
+    }
+  }
+  // Over 2^20 elements: on CUDA, rows on both sides of what a block keeps to.
+  for (const int64_t length : {2047, 2048, 4099}) {
+    const int64_t channels = (1 << 20) / (2 * length) + 1;
+    for (const Shape& condition : {Shape{2, 2 * channels, length}, Shape{1, 2 * channels, 1}, Shape{2, 2 * channels}}) {
+      check_layer(*film, random_tensors({{2, channels, length}, condition}), {}, "FiLM, long " + to_string(condition));
     }
   }
   check_layer(*film, random_tensors({{0, 3, 5}, {0, 6, 5}}), {}, "FiLM of nothing");

@@ -62,6 +62,33 @@ TEST_CASE("pooling with windows as long as the input, and huge strides") {
   check_layer(*make("MaxPool1d", {3, 1, 0, 4000, false}), Shape{1, 1, 9001}, "MaxPool1d, dilated");
 }
 
+TEST_CASE("pooling with stride 1 on both sides of a tile's limits") {
+  // Outputs 512 and 513 (a thread takes several), and a tile's or two more or less; rows begin at every alignment.
+  for (const int64_t outputs : {511, 512, 513, 951, 953, 1007, 1008, 1009, 1016, 1025, 2017}) {
+    for (const int64_t kernel_size : {1, 7, 8, 9, 16, 64, 65, 136}) {
+      const Shape shape{1, 5, outputs + kernel_size - 1};
+      check_layer(*make("MaxPool1d", {kernel_size, 1, 0, 1, false}), shape, "MaxPool1d, tiles");
+      check_layer(*make("AvgPool1d", {kernel_size, 1, 0, 1, false}), shape, "AvgPool1d, tiles");
+      check_layer(*make("AvgPool1d", {kernel_size, 1, kernel_size / 2, 1, false}, false), shape, "AvgPool1d, padded");
+    }
+    check_layer(*make("MaxPool1d", {8, 1, 4, 3, false}), Shape{1, 5, outputs + 13}, "MaxPool1d, dilated tiles");
+  }
+  check_layer(*make("MaxPool1d", {3, 1, 1, 3500, false}), Shape{1, 3, 8100}, "MaxPool1d, far taps");
+}
+
+TEST_CASE("averages of many taps take Inf as those of few") {
+  std::vector<Tensor> inputs;
+  inputs.push_back(random_tensor({1, 2, 3001}));
+  inputs[0].as<float>()[700] = kInf;
+  inputs[0].as<float>()[2900] = -kInf;
+  inputs[0].as<float>()[4000] = kNan;
+  for (const int64_t kernel_size : {8, 13, 150, 700}) {
+    for (const int64_t stride : {int64_t{1}, int64_t{3}, kernel_size}) {
+      check_layer(*make("AvgPool1d", {kernel_size, stride, 0, 1, false}), inputs, {}, "AvgPool1d with Inf");
+    }
+  }
+}
+
 TEST_CASE("AdaptiveAvgPool1d, narrower and wider than its input") {
   for (const int64_t size : {1, 2, 5, 64, 100}) {
     for (const int64_t length : {1, 3, 64, 65, 5000, 70001}) {

@@ -34,6 +34,28 @@ TEST_CASE("Upsample by factors and to sizes") {
   check_layer(*by(2, "linear"), Shape{0, 3, 5}, "Upsample of nothing");
 }
 
+// On CUDA: rows on both sides of what a block keeps to, and positions on both sides of what 32 bits hold.
+TEST_CASE("Upsample of long rows, and of many positions") {
+  for (const char* mode : {"nearest", "linear"}) {
+    for (const int64_t size : {511, 512, 513, 2047, 2048, 2049, 5001}) {
+      check_layer(*to(size, mode), Shape{2, 3, 1000}, "Upsample to " + std::to_string(size));
+      const int64_t rows = (1 << 20) / size + 1;
+      check_layer(*to(size, mode), Shape{1, rows, size / 2 + 1}, "Upsample of many rows to " + std::to_string(size));
+    }
+    for (const double factor : {2.0, 3.0, 0.5, 1.7}) {
+      check_layer(*by(factor, mode), Shape{2, 129, 2501}, "Upsample, long, by " + std::to_string(factor));
+    }
+    // numerator * out_length: 45000 * 47000 for nearest, of which a linear one has the double.
+    check_layer(*to(47000, mode), Shape{1, 2, 45000}, "Upsample, below 2^31");
+    check_layer(*to(47001, mode), Shape{1, 2, 46000}, "Upsample, above 2^31");
+    check_layer(*to(33001, mode), Shape{1, 2, 32000}, "Upsample, below 2^31 doubled");
+    check_layer(*to(32770, mode), Shape{1, 2, 32765}, "Upsample, just below 2^31 doubled");
+    check_layer(*to(32771, mode), Shape{1, 2, 32765}, "Upsample, above 2^31 doubled");
+  }
+  check_layer(*to(33001, "linear", true), Shape{1, 2, 60000}, "Upsample aligned, below 2^31");
+  check_layer(*to(47001, "linear", true), Shape{1, 2, 46000}, "Upsample aligned, above 2^31");
+}
+
 TEST_CASE("Upsample by large factors repeats every sample as often") {
   // PyTorch's float32 arithmetic gives the last repetitions to the sample before for 41 and others.
   for (const int64_t factor : {41, 55, 121}) {

@@ -1,6 +1,7 @@
 // PReLU, Snake, gated units, Magnitude and FiLM on CUDA: the output is flat, a thread an element or four
-// (layers/cuda_launch.cuh). Parameters come from the cache; halves are two streams of reads, FiLM three.
-// Limits: none on size. Bound by bytes: 8 an element, 12 an output for halves, 16 for FiLM.
+// (layers/cuda_launch.cuh); halves and FiLM row by row. Parameters come from the cache; halves are two streams of
+// reads, FiLM three, or one by a condition that is the same at all times. Limits: none on size. Bound by bytes: 8 an
+// element, 12 an output for halves, 16 for FiLM (8 by a constant condition).
 
 #include "layers/activation/activation.h"
 #include "layers/cuda_launch.cuh"
@@ -60,9 +61,9 @@ struct HalvesBody {
   HalfFunction activation;
   HalfFunction gate;
   bool magnitude;
-  template <class Index>
-  __device__ Pair load(Index i) const {
-    const float* first = x + static_cast<int64_t>(i / static_cast<Index>(half)) * half + i;
+  template <class Row, class Index>
+  __device__ Pair load(Row row, Index column) const {
+    const float* first = x + 2 * static_cast<int64_t>(row) * half + column;
     return {first[0], first[half]};
   }
   template <class Index>
@@ -82,12 +83,11 @@ struct FilmBody {
   const float* condition;
   float* y;
   FilmProblem p;
-  template <class Index>
-  __device__ float load(Index i) const {
-    const Index row = i / static_cast<Index>(p.length);
+  template <class Row, class Index>
+  __device__ float load(Row row, Index column) const {
     const float* factor = condition + p.condition_row(row);
-    if (!p.constant) factor += i - row * static_cast<Index>(p.length);
-    return fmaf(x[i], factor[0], factor[p.channels * p.condition_length()]);
+    if (!p.constant) factor += column;
+    return fmaf(x[static_cast<int64_t>(row) * p.length + column], factor[0], factor[p.channels * p.condition_length()]);
   }
   template <class Index>
   __device__ void store(Index i, float value) const {
@@ -116,14 +116,14 @@ std::unique_ptr<Kernel> halves_kernel(const Halves& layer, const PrepareArgs& ar
     HalvesBody own = body;
     own.x = bindings.inputs[0].ptr<const float>();
     own.y = bindings.outputs[0].ptr<float>();
-    cuda::launch_flat(context, "gated activation", split.elements(), own);
+    cuda::launch_rows(context, "gated activation", split.outer, own.half, own);
   });
 }
 
 std::unique_ptr<Kernel> film_kernel(const PrepareArgs& args) {
   const FilmProblem p = Film::problem(args.inputs[0].shape, args.inputs[1].shape);
   return function_kernel([p](const Context& context, const Bindings& bindings) {
-    cuda::launch_flat(context, "FiLM", p.batch * p.channels * p.length,
+    cuda::launch_rows(context, "FiLM", p.batch * p.channels, p.length,
                       FilmBody{bindings.inputs[0].ptr<const float>(), bindings.inputs[1].ptr<const float>(),
                                bindings.outputs[0].ptr<float>(), p});
   });

@@ -100,9 +100,12 @@ struct FilmProblem {
 
   // Where row (n, c)'s factors begin; its shifts lie channels * condition_length() further.
   STRAND_HD int64_t condition_length() const { return constant ? 1 : length; }
-  STRAND_HD int64_t condition_row(int64_t row) const {
-    const int64_t n = shared ? 0 : row / channels;
-    return (n * 2 * channels + row % channels) * condition_length();
+  // Row: a type that holds the row and `channels`; divisions are as wide.
+  template <class Row>
+  STRAND_HD int64_t condition_row(Row row) const {
+    const Row n = row / static_cast<Row>(channels);
+    const Row c = row - n * static_cast<Row>(channels);
+    return ((shared ? 0 : static_cast<int64_t>(n) * 2 * channels) + static_cast<int64_t>(c)) * condition_length();
   }
 };
 

@@ -3,13 +3,14 @@
 // Three mappings, the first that suits the shape:
 // - tiled: a block owns up to 1024 outputs of one row. It brings the inputs that they need to shared memory by
 //   16-byte loads (begun at the aligned address below, whatever the row's alignment), padding as -Inf or 0, and each
-//   thread takes four outputs a block's width apart: neighbours read neighbouring banks, and stores coalesce. An input
-//   is fetched once, although stride < kernel_size outputs share it.
+//   thread takes outputs a block's width apart: neighbours read neighbouring banks, and stores coalesce. An input
+//   is fetched once, although stride < kernel_size outputs share it. With stride 1 a thread takes its four outputs tap
+//   by tap: they are a constant apart, and one address serves all.
 // - wide: windows of 64 or more elements that do not overlap inside a tile (adaptive ones), a warp or a block each.
 // - flat: a thread an output, straight from memory: short rows, and what is left.
 // Limits: 64-bit sizes; the grid rides on x. Bound by bytes, 4 an input and 4 an output, while kernel_size is below
 // about 16; past that by reads of shared memory. Averages are summed eight taps at a time, then sixteen of
-// those, then these with compensation.
+// those, then these with compensation. A mean divides by a reciprocal and one correction.
 
 #include <algorithm>
 
@@ -34,44 +35,78 @@ struct MaxOf {
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
     return result;
   }
-  template <class Index>
-  __device__ float over(const float* taps, Index count, Index step) const {
-    float max = -INFINITY;
+  // `results` from kItems windows of `count` taps that begin a block's width apart.
+  template <int kItems, class Index>
+  __device__ void over(const float* taps, Index count, Index step, float (&results)[kItems]) const {
+#pragma unroll
+    for (float& result : results) result = -INFINITY;
 #pragma unroll 4
-    for (Index k = 0; k < count; ++k) max = (*this)(max, taps[k * step]);
-    return max;
+    for (Index k = 0; k < count; ++k) {
+      const float* tap = taps + k * step;
+#pragma unroll
+      for (int i = 0; i < kItems; ++i) results[i] = (*this)(results[i], tap[i * kThreads]);
+    }
   }
-  __device__ float result(float value, int64_t) const { return value; }
+  __device__ float result(float value, float, float) const { return value; }
 };
 
 struct MeanOf {
   static constexpr float kPadding = 0;
   __device__ float operator()(float a, float b) const { return a + b; }
-  template <class Index>
-  __device__ float over(const float* taps, Index count, Index step) const {
-    float total = 0;
-    float lost = 0;
+
+  template <int kItems, class Index>
+  __device__ static void add(const float* taps, Index count, Index step, float (&sums)[kItems]) {
+#pragma unroll 4
+    for (Index k = 0; k < count; ++k) {
+      const float* tap = taps + k * step;
+#pragma unroll
+      for (int i = 0; i < kItems; ++i) sums[i] += tap[i * kThreads];
+    }
+  }
+
+  template <int kItems, class Index>
+  __device__ void over(const float* taps, Index count, Index step, float (&results)[kItems]) const {
+#pragma unroll
+    for (float& result : results) result = 0;
+    if (count <= 8) return add(taps, count, step, results);
+    float lost[kItems] = {};
     Index k = 0;
     while (k + 8 <= count) {
-      float some = 0;
-      for (int i = 0; i < 16 && k + 8 <= count; ++i, k += 8) {
-        float eight = taps[k * step];
+      float some[kItems] = {};
+      for (int block = 0; block < 16 && k + 8 <= count; ++block, k += 8) {
+        float eight[kItems] = {};
+        add(taps + k * step, static_cast<Index>(8), step, eight);
 #pragma unroll
-        for (int j = 1; j < 8; ++j) eight += taps[(k + j) * step];
-        some += eight;
+        for (int i = 0; i < kItems; ++i) some[i] += eight[i];
       }
       // Kahan's sum: one row of many additions would lose more than the bound of an average allows.
-      const float next = some - lost;
-      const float sum = total + next;
-      lost = (sum - total) - next;
-      total = sum;
+#pragma unroll
+      for (int i = 0; i < kItems; ++i) {
+        const float next = some[i] - lost[i];
+        const float sum = results[i] + next;
+        lost[i] = (sum - results[i]) - next;
+        if (!isfinite(lost[i])) lost[i] = 0;  // Inf - Inf: the sum is Inf, and stays so
+        results[i] = sum;
+      }
     }
-    float rest = 0;
-    for (; k < count; ++k) rest += taps[k * step];
-    return total + (rest - lost);
+    float rest[kItems] = {};
+    add(taps + k * step, count - k, step, rest);
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) results[i] += rest[i] - lost[i];
   }
-  __device__ float result(float value, int64_t divisor) const { return value / static_cast<float>(divisor); }
+
+  // value / divisor, rounded once but for a rare last bit.
+  __device__ float result(float value, float divisor, float reciprocal) const {
+    const float near = value * reciprocal;
+    const float corrected = fmaf(fmaf(-near, divisor, value), reciprocal, near);
+    return isfinite(near) ? corrected : near;
+  }
 };
+
+template <class Of>
+__device__ float result_of(float value, int64_t divisor) {
+  return Of().result(value, static_cast<float>(divisor), 1 / static_cast<float>(divisor));
+}
 
 template <class Of>
 struct FlatPool {
@@ -83,7 +118,9 @@ struct FlatPool {
     const Index row = i / static_cast<Index>(problem.output_length);
     const PoolWindow window = pool_window(problem, i - row * static_cast<Index>(problem.output_length));
     const float* first = x + static_cast<int64_t>(row) * problem.length + window.first;
-    return Of().result(Of().over(first, window.count, problem.options.dilation), window.divisor);
+    float values[1];
+    Of().over(first, window.count, problem.options.dilation, values);
+    return result_of<Of>(values[0], window.divisor);
   }
   template <class Index>
   __device__ void store(Index i, float value) const {
@@ -100,20 +137,21 @@ __global__ void __launch_bounds__(kThreads)
   const bool inside = output < problem.rows * problem.output_length;
   const int64_t row = output / problem.output_length;
   const PoolWindow window = pool_window(problem, inside ? output % problem.output_length : 0);
-  float value = Of::kPadding;
+  float values[1] = {Of::kPadding};
   if (inside && lane < window.count) {
     const int64_t step = problem.options.dilation;
     const float* first = x + row * problem.length + window.first + lane * step;
-    value = Of().over(first, (window.count - 1 - lane) / kLanes + 1, kLanes * step);
+    Of().over(first, (window.count - 1 - lane) / kLanes + 1, kLanes * step, values);
   }
-  value = cuda::reduce_lanes<kLanes>(value, shared, lane, 1, Of());
-  if (inside && lane == 0) y[output] = Of().result(value, window.divisor);
+  const float value = cuda::reduce_lanes<kLanes>(values[0], shared, lane, 1, Of());
+  if (inside && lane == 0) y[output] = result_of<Of>(value, window.divisor);
 }
 
 // How the tiled mapping cuts the rows.
 struct Tiling {
   int64_t tiles;          // a row
   int64_t outputs;        // a tile
+  int64_t items;          // a thread at a time; several only with stride 1
   int64_t shared_floats;  // the inputs of a tile, and room for alignment
 };
 
@@ -122,29 +160,32 @@ template <class Of>
 __device__ void load_tile(const PoolProblem& problem, const float* x, int64_t row, int64_t begin, int vectors,
                           float* shared) {
   const float* source = x + row * problem.length;
-  for (int v = threadIdx.x; v < vectors; v += kThreads) {
+  const auto load = [&](int v) {
     const int64_t at = begin + 4 * v;
-    float4 values;
-    if (at >= 0 && at + 4 <= problem.length) {
-      values = *reinterpret_cast<const float4*>(source + at);
-    } else {
-      const auto element = [&](int64_t i) { return i >= 0 && i < problem.length ? source[i] : Of::kPadding; };
-      values = make_float4(element(at), element(at + 1), element(at + 2), element(at + 3));
-    }
-    reinterpret_cast<float4*>(shared)[v] = values;
+    if (at >= 0 && at + 4 <= problem.length) return *reinterpret_cast<const float4*>(source + at);
+    const auto element = [&](int64_t i) { return i >= 0 && i < problem.length ? source[i] : Of::kPadding; };
+    return make_float4(element(at), element(at + 1), element(at + 2), element(at + 3));
+  };
+  auto* target = reinterpret_cast<float4*>(shared);
+  for (int v = threadIdx.x; v < vectors; v += 2 * kThreads) {
+    const int next = v + kThreads;
+    const float4 values = load(v);
+    if (next < vectors) target[next] = load(next);  // both are under way before the first is stored
+    target[v] = values;
   }
 }
 
-template <class Of>
+template <class Of, int kItems>
 __global__ void __launch_bounds__(kThreads)
     tiled_pool(PoolProblem problem, Tiling tiling, const float* __restrict__ x, float* __restrict__ y) {
   extern __shared__ float4 shared_vectors[];
   auto* shared = reinterpret_cast<float*>(shared_vectors);
   const PoolOptions& options = problem.options;
-  const int64_t row = blockIdx.x / tiling.tiles;
-  const int64_t first = blockIdx.x % tiling.tiles * tiling.outputs;
+  const auto tiles = static_cast<unsigned>(tiling.tiles);
+  const unsigned row = blockIdx.x / tiles;
+  const int64_t first = (blockIdx.x - row * tiles) * tiling.outputs;
   const int outputs = static_cast<int>(min(tiling.outputs, problem.output_length - first));
-  const int stride = static_cast<int>(options.stride);
+  const int stride = kItems > 1 ? 1 : static_cast<int>(options.stride);
   const int dilation = static_cast<int>(options.dilation);
   const int kernel_size = static_cast<int>(options.kernel_size);
 
@@ -156,12 +197,21 @@ __global__ void __launch_bounds__(kThreads)
   load_tile<Of>(problem, x, row, begin - lead, (needed + 3) / 4, shared);
   __syncthreads();
 
-  for (int t = threadIdx.x; t < outputs; t += kThreads) {
-    const float value = Of().over(shared + lead + t * stride, kernel_size, dilation);
-    const int64_t start = begin + static_cast<int64_t>(t) * stride;
-    const bool whole = start >= 0 && start + kernel_size <= problem.length;
-    const int64_t divisor = whole ? options.kernel_size : pool_window(problem, first + t).divisor;
-    y[row * problem.output_length + first + t] = Of().result(value, divisor);
+  const auto divisor = static_cast<float>(kernel_size);
+  const float reciprocal = 1 / divisor;
+  const bool whole = begin >= 0 && begin + (outputs - 1) * stride + kernel_size <= problem.length;
+  float* target = y + row * problem.output_length + first;
+  for (int t = threadIdx.x; t < outputs; t += kItems * kThreads) {
+    // Items past the last output read what nobody wrote, inside of shared memory, and are dropped.
+    float values[kItems];
+    Of().over(shared + lead + t * stride, kernel_size, dilation, values);
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      const int at = t + i * kThreads;
+      if (at >= outputs) break;
+      target[at] = whole ? Of().result(values[i], divisor, reciprocal)
+                         : result_of<Of>(values[i], pool_window(problem, first + at).divisor);
+    }
   }
 }
 
@@ -171,11 +221,17 @@ Tiling tiling_of(const PoolProblem& problem) {
   const PoolOptions& options = problem.options;
   if (options.kind == PoolKind::kAdaptiveAverage || problem.output_length < kLeastOutputs) return {};
   const int64_t extent = options.dilation * (options.kernel_size - 1) + 1;
-  const int64_t most = (kSharedFloats - 8 - extent) / options.stride + 1;  // outputs whose inputs fit
-  if (extent > kSharedFloats - 8 || most < kLeastOutputs) return {};
-  const int64_t tiles = ceil_div(problem.output_length, std::min(most, kTile));
-  const int64_t outputs = ceil_div(problem.output_length, tiles);
-  return {tiles, outputs, round_up((outputs - 1) * options.stride + extent + 3, 4)};
+  if (extent > kSharedFloats - 8) return {};
+  int64_t most = (kSharedFloats - 8 - extent) / options.stride + 1;  // outputs whose inputs fit
+  if (most < kLeastOutputs) return {};
+  most = std::min(most, kTile);
+  // Inputs of a vector a thread and not a few more, for which all the block would wait.
+  if (options.stride == 1 && extent <= 64) most = (kTile - 2 - extent) / 8 * 8;
+  const int64_t outputs = ceil_div(problem.output_length, ceil_div(problem.output_length, most));
+  const int64_t items = options.stride == 1 && outputs > kTile / 2 ? kTile / kThreads : 1;
+  const int64_t held = items > 1 ? kTile : outputs;
+  return {ceil_div(problem.output_length, outputs), outputs, items,
+          round_up((held - 1) * options.stride + extent + 3, 4)};
 }
 
 template <class Of, int kLanes>
@@ -192,7 +248,8 @@ void launch(const Context& context, const PoolProblem& problem, const float* x, 
   if (tiling.tiles > 0) {
     const unsigned grid = cuda::grid_size(checked_mul(problem.rows, tiling.tiles), "tiled pool");
     const auto bytes = static_cast<size_t>(tiling.shared_floats) * sizeof(float);
-    tiled_pool<Of><<<grid, kThreads, bytes, cuda::stream(context)>>>(problem, tiling, x, y);
+    const auto kernel = tiling.items > 1 ? tiled_pool<Of, kTile / kThreads> : tiled_pool<Of, 1>;
+    kernel<<<grid, kThreads, bytes, cuda::stream(context)>>>(problem, tiling, x, y);
     return cuda::check_launch("tiled pool");
   }
   const bool adaptive = problem.options.kind == PoolKind::kAdaptiveAverage;

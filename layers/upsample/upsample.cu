@@ -1,5 +1,7 @@
-// Upsample on CUDA: a thread an output, four of them a block's width apart; neighbours read the same or neighbouring
-// inputs. Limits: 64-bit sizes. Bound by bytes: 4 an output written and up to 4 an input read.
+// Upsample on CUDA: a thread an output, four of them a block's width apart, row by row (layers/cuda_launch.cuh);
+// neighbours read the same or neighbouring inputs. Positions are exact: in 32 bits, by a multiplication in place of a
+// division, where all of them fit; else in 64 with weights in double.
+// Limits: 64-bit sizes. Bound by bytes: 4 an output written and up to 4 an input read.
 
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
@@ -8,19 +10,21 @@
 namespace strand::layers {
 namespace {
 
+__device__ float between(float low, float high, float low_weight, float high_weight) {
+  return fmaf(high_weight, high, low_weight * low);
+}
+
 struct UpsampleBody {
   UpsampleProblem problem;
   const float* x;
   float* y;
-  template <class Index>
-  __device__ float load(Index i) const {
-    const auto length = static_cast<Index>(problem.out_length);
-    const Index row = i / length;
-    const UpsamplePoint point = upsample_point(problem, static_cast<int64_t>(i - row * length));
+  template <class Row, class Index>
+  __device__ float load(Row row, Index column) const {
+    const UpsamplePoint point = upsample_point(problem, static_cast<int64_t>(column));
     const float* source = x + static_cast<int64_t>(row) * problem.length;
     if (problem.mode == UpsampleMode::kNearest) return source[point.low];
-    const auto low_weight = static_cast<float>(1 - point.weight);
-    return fmaf(static_cast<float>(point.weight), source[point.high], low_weight * source[point.low]);
+    return between(source[point.low], source[point.high], static_cast<float>(1 - point.weight),
+                   static_cast<float>(point.weight));
   }
   template <class Index>
   __device__ void store(Index i, float value) const {
@@ -28,14 +32,87 @@ struct UpsampleBody {
   }
 };
 
+// Positions below 2^31, and denominators that a float holds: n / denominator is n * multiplier >> shift, with
+// 2^(shift - 31) >= denominator and multiplier = ceil(2^shift / denominator), exact for all n < 2^31.
+struct NarrowProblem {
+  int64_t length;
+  int32_t last;
+  int32_t numerator;
+  int32_t first;
+  uint32_t denominator;
+  uint32_t multiplier;
+  int shift;
+  float divisor;
+  float reciprocal;
+};
+
+template <bool kLinear>
+struct NarrowUpsample {
+  NarrowProblem p;
+  const float* x;
+  float* y;
+
+  // n / denominator, rounded once but for a rare last bit.
+  __device__ float share(float n) const {
+    const float near = n * p.reciprocal;
+    return fmaf(fmaf(-near, p.divisor, n), p.reciprocal, near);
+  }
+
+  template <class Row, class Index>
+  __device__ float load(Row row, Index column) const {
+    const auto position = static_cast<uint32_t>(max(p.numerator * static_cast<int32_t>(column) + p.first, 0));
+    const auto whole = static_cast<uint32_t>(static_cast<uint64_t>(position) * p.multiplier >> p.shift);
+    const int low = min(static_cast<int>(whole), p.last);
+    const float* source = x + static_cast<int64_t>(row) * p.length;
+    if constexpr (!kLinear) return source[low];
+    const auto rest = static_cast<float>(position - whole * p.denominator);
+    return between(source[low], source[min(low + 1, p.last)], share(p.divisor - rest), share(rest));
+  }
+  template <class Index>
+  __device__ void store(Index i, float value) const {
+    y[i] = value;
+  }
+};
+
+// Whether NarrowProblem holds it.
+bool is_narrow(const UpsampleProblem& p) {
+  constexpr int64_t kLargestDenominator = int64_t{1} << 24;
+  // Upsample::problem has checked that the sum fits 64 bits; first lies between -denominator and numerator.
+  return p.in_start == 0 && p.out_start == 0 && p.denominator <= kLargestDenominator && p.length <= INT32_MAX &&
+         p.numerator * p.out_length + p.denominator <= INT32_MAX;
+}
+
+NarrowProblem narrow(const UpsampleProblem& p) {
+  int shift = 31;
+  while ((int64_t{1} << (shift - 31)) < p.denominator) ++shift;
+  const auto divisor = static_cast<float>(p.denominator);
+  return {p.length,
+          static_cast<int32_t>(p.length - 1),
+          static_cast<int32_t>(p.numerator),
+          static_cast<int32_t>(p.first),
+          static_cast<uint32_t>(p.denominator),
+          static_cast<uint32_t>(ceil_div(int64_t{1} << shift, p.denominator)),
+          shift,
+          divisor,
+          1 / divisor};
+}
+
+void upsample(const Context& context, const UpsampleProblem& p, const float* x, float* y) {
+  if (!is_narrow(p)) return cuda::launch_rows(context, "Upsample", p.rows, p.out_length, UpsampleBody{p, x, y});
+  if (p.mode == UpsampleMode::kNearest) {
+    cuda::launch_rows(context, "Upsample", p.rows, p.out_length, NarrowUpsample<false>{narrow(p), x, y});
+  } else {
+    cuda::launch_rows(context, "Upsample", p.rows, p.out_length, NarrowUpsample<true>{narrow(p), x, y});
+  }
+}
+
 }  // namespace
 
 void upsample_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   const UpsampleProblem problem = static_cast<const Upsample&>(layer).problem(args.inputs[0].shape);
   list.push_back(float32_implementation(args, "cuda.native", [problem] {
     return function_kernel([problem](const Context& context, const Bindings& bindings) {
-      cuda::launch_flat(context, "Upsample", problem.rows * problem.out_length,
-                        UpsampleBody{problem, bindings.inputs[0].ptr<const float>(), bindings.outputs[0].ptr<float>()});
+      upsample(context, problem, bindings.inputs[0].ptr<const float>(), bindings.outputs[0].ptr<float>());
     });
   }));
 }
