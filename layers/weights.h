@@ -29,6 +29,9 @@ class Weights {
   std::span<const float> host(std::string_view name) const;  // Error(kWeights) where there is none
   const Shape& shape(std::string_view name) const;
 
+  // None yet, with packed copies of their own: for a layer that is computed as another one.
+  Weights as(const std::string& other) const { return {path_ + "/as " + other, device_, store_}; }
+
   // `bytes` on the device, written by `fill` on the host. `packing` names the layout, and stands for what `fill`
   // depends on besides the weights themselves ("direct.tile32").
   std::shared_ptr<const Buffer> pack(const std::string& packing, int64_t bytes, const WeightStore::Fill& fill) const;

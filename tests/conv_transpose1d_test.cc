@@ -1,5 +1,7 @@
+#include <cmath>
 #include <limits>
 
+#include "layers/conv_transpose1d/conv_transpose1d_conv.h"
 #include "tests/make_layer.h"
 #include "tests/run_pieces.h"
 
@@ -73,6 +75,70 @@ TEST_CASE("ConvTranspose1d over channels and geometries") {
   for (const Case& c : cases()) {
     check_layer(*make(c), Shape{c.batch, c.in_channels, c.length}, to_string(c));
   }
+}
+
+// The formula, on the Conv1d's outputs, in double.
+double interleaved(const layers::ConvTransposeProblem& p, const layers::TransposeAsConv& as,
+                   const std::vector<float>& w, const std::vector<float>& bias, std::span<const float> x, int64_t o,
+                   int64_t t) {
+  const int64_t m = (t + p.offset) / p.stride;
+  const int64_t phase = (t + p.offset) % p.stride;
+  if (phase % as.divisor != 0) return bias[static_cast<size_t>(o * as.phases)];
+  const int64_t output = o * as.phases + phase / as.divisor;
+  double sum = bias[static_cast<size_t>(output)];
+  for (int64_t c = 0; c < p.group_in(); ++c) {
+    for (int64_t k = 0; k < as.conv.kernel_size; ++k) {
+      const int64_t at = m - as.first_position + k * as.conv.dilation - as.conv.pad_left;
+      if (at < 0 || at >= p.length) continue;
+      const int64_t channel = o / p.group_out() * p.group_in() + c;
+      sum += double{w[static_cast<size_t>((output * p.group_in() + c) * as.conv.kernel_size + k)]} *
+             double{x[static_cast<size_t>(channel * p.length + at)]};
+    }
+  }
+  return sum;
+}
+
+TEST_CASE("ConvTranspose1d as a Conv1d whose outputs are interleaved") {
+  int taken = 0;
+  for (const Case& c : cases()) {
+    if (c.batch == 0 || c.stride > 100 || c.length > 1000) continue;
+    CAPTURE(to_string(c));
+    const auto layer = make(c);
+    const auto& transpose = dynamic_cast<const layers::ConvTranspose1d&>(*layer);
+    const layers::ConvTransposeProblem p = transpose.problem(signal({1, c.in_channels, c.length}));
+    layers::TransposeAsConv as;
+    if (!layers::transpose_as_conv(p, as).empty()) continue;
+    ++taken;
+    CHECK(as.conv.pad_left >= 0);
+    CHECK(as.conv.pad_right >= 0);
+    CHECK(layers::output_length(as.conv) == as.positions);
+    const Tensor x = random_tensor({1, c.in_channels, c.length});
+    Parameters parameters = random_parameters(*layer);
+    const std::vector<float> w = layers::conv_weights(p, as, parameters.at("weight").as<const float>());
+    CHECK(static_cast<int64_t>(w.size()) == as.conv.out_channels * as.conv.reduction());
+    std::vector<float> bias(static_cast<size_t>(as.conv.out_channels), 0.0F);
+    if (c.bias) bias = layers::conv_bias(as, parameters.at("bias").as<const float>());
+    const auto samples = x.as<const float>();
+    for (const int64_t o : {int64_t{0}, c.out_channels / 2, c.out_channels - 1}) {
+      for (int64_t t = 0; t < p.out_length; t += 1 + p.out_length / 50) {
+        // PyTorch's formula, gathered.
+        double truth = c.bias ? double{parameters.at("bias").as<const float>()[static_cast<size_t>(o)]} : 0;
+        for (int64_t i = 0; i < p.group_in(); ++i) {
+          const int64_t channel = o / p.group_out() * p.group_in() + i;
+          for (int64_t k = 0; k < p.kernel_size; ++k) {
+            const int64_t scaled = t + p.offset - k * p.dilation;
+            if (scaled < 0 || scaled % p.stride != 0 || scaled / p.stride >= p.length) continue;
+            const int64_t weight = (channel * p.group_out() + o % p.group_out()) * p.kernel_size + k;
+            truth += double{parameters.at("weight").as<const float>()[static_cast<size_t>(weight)]} *
+                     double{samples[static_cast<size_t>(channel * p.length + scaled / p.stride)]};
+          }
+        }
+        const double scale = 1e-12 * static_cast<double>(as.conv.reduction());
+        CHECK(std::fabs(interleaved(p, as, w, bias, samples, o, t) - truth) <= scale);
+      }
+    }
+  }
+  CHECK(taken > 15);
 }
 
 TEST_CASE("ConvTranspose1d piece by piece") {

@@ -105,5 +105,6 @@ Implementation conv1d_reference(const Conv1dProblem& problem, const PrepareArgs&
 ErrorBound conv1d_error_bound(const Conv1dProblem& problem, const PrepareArgs& args);
 // Appends the CUDA implementations, fastest first; appends nothing in a build without CUDA.
 void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list);
+void conv1d_cuda(const Conv1dProblem& problem, const PrepareArgs& args, std::vector<Implementation>& list);
 
 }  // namespace strand::layers

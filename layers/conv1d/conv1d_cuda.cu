@@ -1,7 +1,5 @@
 // The CUDA implementations in order. No kernels here.
 
-#include <algorithm>
-
 #include "layers/conv1d/conv1d_cuda.cuh"
 
 namespace strand::layers {
@@ -15,11 +13,8 @@ bool is_small(const Conv1dProblem& p, int64_t out_length) {
   return multiply_adds < kFewMultiplyAdds;
 }
 
-// Where float32 arithmetic is faster than tensor cores, whose tiles have little to do.
+// Where float32 arithmetic is faster than cuda.tensor, whose tiles have little to do.
 bool is_thin(const Conv1dProblem& p) { return p.group_out() <= 16 && p.reduction() <= 64; }
-
-// Where cuda.wgmma would make octets of (channel, tap) pairs, which cuda.tensor does faster.
-bool is_flat(const Conv1dProblem& p) { return p.group_in() < 16 || p.stride >= 8; }
 
 // Where few outputs or short sums are all there is, and rows are long enough for cuda.few_channels' strips.
 bool is_few(const Conv1dProblem& p, int64_t out_length) {
@@ -58,18 +53,23 @@ std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs
 }
 
 void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
-  const auto& conv = static_cast<const Conv1d&>(layer);
+  conv1d_cuda(static_cast<const Conv1d&>(layer).problem(args.inputs[0]), args, list);
+}
+
+void conv1d_cuda(const Conv1dProblem& written, const PrepareArgs& args, std::vector<Implementation>& list) {
   const int64_t out_length = args.outputs[0].shape[2];
-  const Conv1dProblem problem = normalised(conv.problem(args.inputs[0]), out_length);
-  list.push_back(conv1d_wgmma(problem, args));
-  list.push_back(conv1d_tensor(problem, args));
-  list.push_back(conv1d_direct(problem, args));
-  if (is_flat(problem)) std::swap(list[0], list[1]);
+  const Conv1dProblem problem = normalised(written, out_length);
+  const bool few = is_few(problem, out_length);
   const bool small = is_small(problem, out_length);
-  if (is_thin(problem) || small) std::ranges::rotate(list, list.end() - 1);
-  const bool few = is_few(problem, out_length) && !small;
-  list.insert(few ? list.begin() : list.end(), conv1d_few(problem, args));
-  list.insert(list.begin(), conv1d_depthwise(problem, args));
+  const bool thin = !small && is_thin(problem);
+  list.push_back(conv1d_depthwise(problem, args));
+  if (small) list.push_back(conv1d_direct(problem, args));
+  list.push_back(conv1d_wgmma(problem, args));
+  if (few) list.push_back(conv1d_few(problem, args));
+  if (thin) list.push_back(conv1d_direct(problem, args));
+  list.push_back(conv1d_tensor(problem, args));
+  if (!small && !thin) list.push_back(conv1d_direct(problem, args));
+  if (!few) list.push_back(conv1d_few(problem, args));
   list.push_back(conv1d_im2col(problem, args));
   list.push_back(conv1d_naive(problem, args));
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "engine/checked.h"
@@ -37,6 +38,25 @@ int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
   return largest;
 }
 
+// In how many different groups of four banks eight neighbouring positions lie, whichever their phases.
+int bank_groups(int64_t stride, int64_t phase_rows) {
+  unsigned seen = 0;
+  for (int64_t i = 0; i < 8; ++i) seen |= 1U << ((i % stride * phase_rows + i / stride) % 8);
+  return std::popcount(seen);
+}
+
+// Rows that a phase is made longer by, so that all eight differ; or but two, where that saves much memory.
+int spread(int64_t stride, int64_t phase_rows) {
+  const auto least = [&](int groups) {
+    int rows = 0;
+    while (rows < 8 && bank_groups(stride, phase_rows + rows) < groups) ++rows;
+    return rows;
+  };
+  const int all = least(8);
+  const int most = least(7);
+  return all - most > 4 || all == 8 ? most % 8 : all;
+}
+
 // Fills in what follows from the stage's channels and taps, but for the slots.
 void lay_out(const Conv1dProblem& p, Geometry& g) {
   const int columns = g.shape().columns;
@@ -55,8 +75,7 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
     g.octets = g.stage_channels / 8;
     g.octet_rows = to_int(ceil_div(g.positions, p.stride));
     g.phase_rows = g.octets * g.octet_rows;
-    // Eight neighbouring positions lie in as many different groups of four banks, whichever their phases.
-    if (p.stride > 1) g.phase_rows += to_int((ceil_div(8, p.stride) - g.phase_rows % 8 + 8) % 8);
+    g.phase_rows += spread(p.stride, g.phase_rows);
   }
   g.part_bytes = to_int((g.flat ? 1 : p.stride) * g.phase_rows * 16);
   g.raw_bytes = g.flat ? to_int(raw) : 0;

@@ -9,11 +9,16 @@
 //   grid.x, phases fastest: those of the same positions share x in the L2 cache, and fill the same lines of y there.
 // - flat: a thread an output. For few output channels a group, and where weights hold an Inf or NaN, for which a zero
 //   that stands for a sample outside of x must not be multiplied.
-// Limits: reductions below 2^31, 64-bit sizes elsewhere. Stores of one warp lie `stride` apart.
+// Before both come the implementations of Conv1d, on the problem that conv_transpose1d_conv.h makes of it: their
+// outputs are interleaved by a kernel of its own, a few batch elements at a time, so that it finds them in the L2
+// cache. Limits: reductions below 2^31, 64-bit sizes elsewhere. Stores of one warp lie `stride` apart.
 
 #include <algorithm>
 
+#include "engine/checked.h"
+#include "layers/conv1d/conv1d.h"
 #include "layers/conv_transpose1d/conv_transpose1d.h"
+#include "layers/conv_transpose1d/conv_transpose1d_conv.h"
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
 
@@ -222,10 +227,164 @@ std::unique_ptr<Kernel> prepare(const ConvTransposeProblem& p, const PrepareArgs
   });
 }
 
+// y from the Conv1d's outputs.
+struct Interleave {
+  int64_t outputs;
+  int64_t stride;
+  int64_t divisor;
+  int64_t phases;
+  int64_t offset;  // t + offset is a position of z times the stride, and a phase
+  int64_t out_length;
+  int64_t positions;
+  const float* z;
+  const float* bias;  // or null
+  float* y;
+
+  template <class Index>
+  __device__ float load(Index i) const {
+    const Index row = i / static_cast<Index>(out_length);
+    const Index t = i - row * static_cast<Index>(out_length) + static_cast<Index>(offset);
+    const Index m = t / static_cast<Index>(stride);
+    const Index phase = t - m * static_cast<Index>(stride);
+    const Index of_divisor = phase / static_cast<Index>(divisor);
+    if (of_divisor * static_cast<Index>(divisor) != phase) {
+      return bias == nullptr ? 0.0F : bias[row % static_cast<Index>(outputs)];
+    }
+    return z[(static_cast<int64_t>(row) * phases + of_divisor) * positions + m];
+  }
+  template <class Index>
+  __device__ void store(Index i, float value) const {
+    y[i] = value;
+  }
+};
+
+// What the Conv1d is prepared with; kept while it may be.
+struct AsConv {
+  ConvTransposeProblem problem;
+  TransposeAsConv as;
+  Weights weights;
+  std::vector<TensorType> inputs;
+  std::vector<TensorType> outputs;
+  PrepareArgs args;
+
+  AsConv(const ConvTransposeProblem& p, const TransposeAsConv& conv, const PrepareArgs& a, int64_t batch)
+      : problem(p),
+        as(conv),
+        weights(a.weights.as("conv1d")),
+        inputs{{DType::kFloat32, {batch, p.in_channels, p.length}}},
+        outputs{{DType::kFloat32, {batch, conv.conv.out_channels, conv.positions}}},
+        args{inputs, outputs, a.device, a.workspace_limit, weights, a.precision} {
+    problem.batch = as.conv.batch = batch;
+    if (as.interleaved) args.workspace_limit -= z_bytes();
+  }
+  AsConv(const AsConv&) = delete;
+
+  void set_weights(const Weights& source) {
+    const Conv1dProblem& conv = as.conv;
+    weights.set("weight", Tensor({conv.out_channels, conv.group_in(), conv.kernel_size},
+                                 conv_weights(problem, as, source.host("weight"))));
+    if (conv.has_bias) weights.set("bias", Tensor({conv.out_channels}, conv_bias(as, source.host("bias"))));
+  }
+  int64_t z_bytes() const { return checked_mul(outputs[0].shape.elements(), sizeof(float)); }
+};
+
+class InterleavedKernel final : public Kernel {
+ public:
+  // `kernels`: of all but the last elements of the batch, so many at a time, and of those, if there are any.
+  InterleavedKernel(const ConvTransposeProblem& p, const TransposeAsConv& as, std::shared_ptr<const Buffer> bias,
+                    int64_t chunk, std::unique_ptr<Kernel> whole, std::unique_ptr<Kernel> rest)
+      : problem_(p), as_(as), bias_(std::move(bias)), chunk_(chunk), whole_(std::move(whole)), rest_(std::move(rest)) {}
+
+  int64_t workspace_bytes() const override {
+    const int64_t inner = std::max(whole_->workspace_bytes(), rest_ == nullptr ? 0 : rest_->workspace_bytes());
+    return checked_add(z_bytes(), inner);
+  }
+  void run(const Context& context, const Bindings& bindings) const override {
+    const ConvTransposeProblem& p = problem_;
+    auto* x = const_cast<float*>(bindings.inputs[0].ptr<const float>());
+    for (int64_t first = 0; first < p.batch; first += chunk_) {
+      const int64_t count = std::min(chunk_, p.batch - first);
+      const Device device = bindings.inputs[0].device;
+      const TensorView in{
+          {DType::kFloat32, {count, p.in_channels, p.length}}, x + first * p.in_channels * p.length, device};
+      const TensorView z{{DType::kFloat32, {count, as_.conv.out_channels, as_.positions}}, bindings.workspace, device};
+      Bindings inner;
+      inner.inputs = {&in, 1};
+      inner.outputs = {&z, 1};
+      inner.workspace = bindings.workspace + z_bytes();
+      (count == chunk_ ? whole_ : rest_)->run(context, inner);
+      const int64_t row = p.out_channels * p.out_length;
+      cuda::launch_flat(
+          context, "ConvTranspose1d, interleaving", count * row,
+          Interleave{p.out_channels, p.stride, as_.divisor, as_.phases, p.offset - as_.first_position * p.stride,
+                     p.out_length, as_.positions, z.ptr<const float>(),
+                     bias_ == nullptr ? nullptr : reinterpret_cast<const float*>(bias_->data()),
+                     bindings.outputs[0].ptr<float>() + first * row});
+    }
+  }
+
+ private:
+  int64_t z_bytes() const {
+    return round_up(chunk_ * as_.conv.out_channels * as_.positions * static_cast<int64_t>(sizeof(float)),
+                    Buffer::kAlignment);
+  }
+
+  ConvTransposeProblem problem_;
+  TransposeAsConv as_;
+  std::shared_ptr<const Buffer> bias_;
+  int64_t chunk_;
+  std::unique_ptr<Kernel> whole_;
+  std::unique_ptr<Kernel> rest_;  // or null
+};
+
+// Conv1d's implementation `index` of its list, prepared.
+std::unique_ptr<Kernel> prepare_conv(AsConv& as, size_t index, const Weights& source) {
+  as.set_weights(source);
+  std::vector<Implementation> list;
+  conv1d_cuda(as.as.conv, as.args, list);
+  return list.at(index).prepare();
+}
+
+// Appends what Conv1d has for the problem. All of its names but the naive one, which cuda.native replaces.
+void append_conv1d(const ConvTransposeProblem& problem, const PrepareArgs& args, std::vector<Implementation>& list) {
+  constexpr int64_t kCachedBytes = int64_t{40} << 20;  // of the Conv1d's outputs, that the L2 cache still holds
+  TransposeAsConv as;
+  const std::string reason = transpose_as_conv(problem, as);
+  if (!reason.empty() || problem.batch == 0 || !unless_float32(args).empty()) return;
+  int64_t chunk = problem.batch;
+  if (as.interleaved) {
+    const int64_t element = checked_mul(checked_mul(as.conv.out_channels, as.positions), sizeof(float));
+    if (element > args.workspace_limit) return;
+    chunk = std::clamp<int64_t>(std::min(kCachedBytes, args.workspace_limit) / element, 1, problem.batch);
+  }
+  const auto conv = std::make_shared<AsConv>(problem, as, args, chunk);
+  std::vector<Implementation> inner;
+  conv1d_cuda(conv->as.conv, conv->args, inner);
+  for (size_t i = 0; i < inner.size(); ++i) {
+    if (inner[i].name == "cuda.naive") continue;
+    Implementation outer{inner[i].name, DeviceType::kCuda, inner[i].declined, {}};
+    outer.prepare = [problem, as, chunk, conv, i, &args]() -> std::unique_ptr<Kernel> {
+      // Zeros around x times an Inf would be NaN.
+      if (!all_finite(args.weights.host("weight"))) return prepare(problem, args);
+      auto whole = prepare_conv(*conv, i, args.weights);
+      if (!as.interleaved) return whole;
+      std::unique_ptr<Kernel> rest;
+      if (problem.batch % chunk != 0) {
+        AsConv last(problem, as, args, problem.batch % chunk);
+        rest = prepare_conv(last, i, args.weights);
+      }
+      return std::make_unique<InterleavedKernel>(problem, as, problem.has_bias ? args.weights.floats("bias") : nullptr,
+                                                 chunk, std::move(whole), std::move(rest));
+    };
+    list.push_back(std::move(outer));
+  }
+}
+
 }  // namespace
 
 void conv_transpose1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   const ConvTransposeProblem problem = static_cast<const ConvTranspose1d&>(layer).problem(args.inputs[0]);
+  append_conv1d(problem, args, list);
   list.push_back(float32_implementation(args, "cuda.native", [problem, &args] { return prepare(problem, args); }));
 }
 
