@@ -288,6 +288,7 @@ std::vector<Tensor> LiveStreams::finish(std::span<const TensorView> last) {
   if (finished_) throw Error(ErrorCategory::kUnsupported, "finish after finish; reset() begins new signals");
   int64_t samples = 0;
   for (size_t i = 0; i < last.size(); ++i) {
+    if (!timed(plan().input_type(i)) && last[i].present()) convert(last[i], staged_inputs_[i]);
     if (timed(plan().input_type(i))) samples = last[i].shape()[plan().input_type(i).time_axis];
   }
   std::vector<StreamState> ends;  // so that nothing is changed where one can't end here

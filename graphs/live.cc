@@ -137,9 +137,10 @@ class LiveCompiler {
       const Pace& from = pace(node.inputs[i]);
       made.fresh = checked_mul(from.fresh, map.denominator) / map.numerator;
       alignment = std::lcm(alignment, map.denominator);
-      // Outputs whose last needs are known after the chunk that begins at time 0.
+      // Outputs whose last needs are known after the chunk that begins at time 0, and that are there if it is the last.
       const int64_t known = checked_mul(map.denominator, from.fresh - from.lag);
-      ready = std::min(ready, floor_div(known - 1 - map.last, map.numerator) + 1);
+      ready = std::min(
+          {ready, floor_div(known - 1 - map.last, map.numerator) + 1, floor_div(known + map.length, map.numerator)});
     }
     made.lag = round_up(std::max<int64_t>(made.fresh - ready, 0), alignment);
     std::shared_ptr<const layers::Layer> layer = node.layer;
