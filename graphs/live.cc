@@ -27,10 +27,14 @@ struct Pace {
   int64_t lag = 0;
 };
 
+// How many times after the signal's last its outputs need.
+int64_t reach_past_end(const TimeMap& map) {
+  return std::max<int64_t>(0, floor_div(map.length - map.numerator + map.last, map.denominator) + 1);
+}
+
 // Whether outputs need times before the signal's first or after its last that the layer treats in a way of its own.
 bool pads_by_itself(const TimeMap& map) {
-  const bool past_end = floor_div(map.length - map.numerator + map.last, map.denominator) >= 0;
-  return map.ends == Ends::kNone && (map.first_needed(0) < 0 || past_end);
+  return map.ends == Ends::kNone && (map.first_needed(0) < 0 || reach_past_end(map) > 0);
 }
 
 // The symbol of the batch, set to the streams.
@@ -130,6 +134,7 @@ class LiveCompiler {
     Pace made;
     int64_t alignment = 1;  // of the outputs' times, so that a stride begins in the same place at each chunk
     int64_t ready = std::numeric_limits<int64_t>::max();
+    int64_t wait = 0;  // chunks until the first sample that is repeated before itself is known
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       if (!timed(node.inputs[i])) continue;
       const TimeMap& map = map_of(step, i);
@@ -141,8 +146,9 @@ class LiveCompiler {
       const int64_t known = checked_mul(map.denominator, from.fresh - from.lag);
       ready = std::min(
           {ready, floor_div(known - 1 - map.last, map.numerator) + 1, floor_div(known + map.length, map.numerator)});
+      if (map.ends == Ends::kReplicate && map.first_needed(0) < 0) wait = std::max(wait, from.lag / from.fresh);
     }
-    made.lag = round_up(std::max<int64_t>(made.fresh - ready, 0), alignment);
+    made.lag = round_up(std::max({made.fresh - ready, checked_mul(wait, made.fresh), int64_t{0}}), alignment);
     std::shared_ptr<const layers::Layer> layer = node.layer;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       if (!timed(node.inputs[i])) continue;
@@ -153,7 +159,7 @@ class LiveCompiler {
         layer = node.layer->in_window({begin, -made.lag}, end - begin, made.fresh);
         if (layer == nullptr) refuse(node.where, "it is not made for windows of a fixed length");
       }
-      node.inputs[i] = window(node.inputs[i], begin, end - begin, map.ends, node.where);
+      node.inputs[i] = window(node.inputs[i], begin, end - begin, map, node.where);
     }
     node.layer = layer;
     for (const int output : node.outputs) {
@@ -163,15 +169,19 @@ class LiveCompiler {
   }
 
   // The value that is a window of `value`.
-  int window(int value, int64_t begin, int64_t size, Ends ends, const std::string& where) {
+  int window(int value, int64_t begin, int64_t size, const TimeMap& map, const std::string& where) {
     const Pace from = pace(value);
-    if (begin == -from.lag && size == from.fresh && ends == Ends::kNone) return value;
+    if (begin == -from.lag && size == from.fresh && map.ends == Ends::kNone) return value;
     StreamWindowProblem problem;
     problem.window = size;
     problem.offset = begin;
-    problem.ends = ends == Ends::kReplicate ? WindowEnds::kReplicate : WindowEnds::kZeros;
+    if (map.ends == Ends::kReplicate) {
+      problem.ends = WindowEnds::kReplicate;
+      problem.skipped = reach_past_end(map);
+      problem.offset -= problem.skipped;
+    }
     problem.quiet = live_.start == StreamStart::kSilence;
-    const auto [found, is_new] = windows_.insert({{value, begin, size, problem.ends}, graph_.values});
+    const auto [found, is_new] = windows_.insert({{value, begin, size, problem.skipped, problem.ends}, graph_.values});
     if (!is_new) return found->second;
     return add(value, problem, {root(value), from.fresh, problem.quiet ? -from.lag : 0, -1}, where);
   }
@@ -226,7 +236,7 @@ class LiveCompiler {
   StreamTimes times_;
   Graph graph_;
   std::vector<Pace> paces_;  // by value of `whole_` that owns its memory
-  std::map<std::tuple<int, int64_t, int64_t, WindowEnds>, int> windows_;
+  std::map<std::tuple<int, int64_t, int64_t, int64_t, WindowEnds>, int> windows_;
   std::vector<LivePlan::Slot> slots_;
   std::vector<int64_t> delays_;
   int64_t first_tick_ = 0;

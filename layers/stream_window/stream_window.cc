@@ -27,7 +27,7 @@ void run_row(const StreamWindowProblem& p, const LiveClock& clock, const Binding
   const auto place = [&](int64_t position) { return ring + (first + position) % p.span() * inner; };
   const auto bytes = static_cast<size_t>(inner);
   for (int64_t j = 0; j < p.window; ++j) {
-    const WindowPoint point = window_point(p, j, begin, end);
+    const WindowPoint point = window_point(p, p.skipped + j, begin, end);
     std::byte* const target = window + j * inner;
     switch (point.source) {
       case WindowSource::kZero:

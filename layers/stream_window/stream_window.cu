@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(cuda::kThreads)
   int64_t j = p.inner == 1 ? element : element / p.inner;
   const int64_t c = element - j * p.inner;
   if (j < p.window) {
-    const WindowPoint point = window_point(p, j, begin, end);
+    const WindowPoint point = window_point(p, p.skipped + j, begin, end);
     Element value{};
     switch (point.source) {
       case WindowSource::kZero:

@@ -3,9 +3,10 @@
 // what was kept and from the chunk that was just made. Times that are not a stream's own become its padding here, so
 // that the layer needs none. x [N.., fresh, inner] -> y [N.., window, inner]; time may lie on any axis but the first.
 //
-// With `tick` chunks before this one, the chunk's times are tick * fresh - lag and on, the window's tick * fresh +
-// offset and on. The state is a ring of all times of both, in which a time has the place time % span(); under it, where
-// streams begin in silence, one chunk of what a layer makes of silence.
+// With `tick` chunks before this one, the chunk's times are tick * fresh - lag and on; tick * fresh + offset and on are
+// at hand, of which the window leaves out the first `skipped`. The state is a ring of all times of both, in which a
+// time has the place time % span(); under it, where streams begin in silence, one chunk of what a layer makes of
+// silence.
 
 #include <memory>
 #include <vector>
@@ -19,11 +20,12 @@ namespace strand::layers {
 enum class WindowEnds : uint8_t { kZeros, kReplicate };
 
 struct StreamWindowProblem {
-  int64_t fresh = 1;   // times a chunk
-  int64_t lag = 0;     // at least 0
-  int64_t window = 1;  // times; the last is none that comes after the chunk
-  int64_t offset = 0;
-  int64_t slot = 0;  // where Bindings::clock has the streams' begins and ends
+  int64_t fresh = 1;    // times a chunk
+  int64_t lag = 0;      // at least 0
+  int64_t window = 1;   // times; the last is none that comes after the chunk
+  int64_t offset = 0;   // at most -lag where something is skipped
+  int64_t skipped = 0;  // before the window, kept because the last one may be repeated
+  int64_t slot = 0;     // where Bindings::clock has the streams' begins and ends
   WindowEnds ends = WindowEnds::kZeros;
   bool quiet = false;  // streams begin in silence, whatever `ends`
   // Of what is bound.
@@ -31,7 +33,7 @@ struct StreamWindowProblem {
   int64_t rows = 1;   // a stream
   int64_t inner = 1;  // elements
 
-  // Positions count from the window's first: [0, past) were kept, [past, span) are the chunk's.
+  // Positions count from the first time at hand: [0, past) were kept, [past, span) are the chunk's.
   STRAND_HD int64_t past() const { return -lag - offset; }
   STRAND_HD int64_t span() const { return past() + fresh; }
   // Positions of the chunk that later windows need are those from here on: they have the places of those they follow.
@@ -47,7 +49,7 @@ struct WindowPoint {
   int64_t at;  // a time of the chunk, a position, or a time of the quiet chunk
 };
 
-// Where the window's position `j` is read from, of a stream that has positions [begin, end).
+// Where position `j` is read from, of a stream that has positions [begin, end).
 STRAND_HD inline WindowPoint window_point(const StreamWindowProblem& p, int64_t j, int64_t begin, int64_t end) {
   if (j < begin && p.quiet) {
     const int64_t at = (j - p.past()) % p.fresh;
