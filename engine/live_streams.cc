@@ -44,10 +44,6 @@ LiveStreams::LiveStreams(std::shared_ptr<const LivePlan> plan, int threads)
   prepare();
 }
 
-LiveStreams::~LiveStreams() {
-  if (graph_ != nullptr) cuda::destroy_graph(graph_);
-}
-
 void LiveStreams::lay_out() {
   const Plan& plan = this->plan();
   arena_ = Buffer(plan.device, plan.arena_bytes);
@@ -114,7 +110,7 @@ void LiveStreams::prepare() {
       }
       throw;
     }
-    graph_ = cuda::end_capture(context_.stream());
+    graph_.reset(cuda::end_capture(context_.stream()));
   }
   for (int64_t i = 0; i < plan_->quiet_pushes; ++i) run();
   words()[1] = 0;
@@ -268,7 +264,7 @@ void LiveStreams::run() {
   if (clock_is_old_) copy(clock_.data(), staged_clock_.data(), staged_clock_.bytes());
   clock_is_old_ = false;
   if (graph_ != nullptr) {
-    cuda::launch_graph(graph_, context_.stream());
+    cuda::launch_graph(graph_.get(), context_.stream());
   } else {
     enqueue();
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/context.h"
+#include "engine/cuda_runtime.h"
 #include "engine/live_clock.h"
 #include "engine/plan.h"
 #include "engine/stream_session.h"
@@ -40,7 +41,7 @@ class LiveStreams {
  public:
   // Allocates all that pushes need and, on CUDA, captures the graph.
   explicit LiveStreams(std::shared_ptr<const LivePlan> plan, int threads = 1);
-  ~LiveStreams();
+  ~LiveStreams() = default;
   LiveStreams(const LiveStreams&) = delete;
   LiveStreams& operator=(const LiveStreams&) = delete;
 
@@ -108,8 +109,8 @@ class LiveStreams {
   std::vector<Step> steps_;
   std::vector<TensorView> staged_inputs_;
   std::vector<TensorView> staged_outputs_;
-  std::vector<Life> lives_;  // by stream
-  void* graph_ = nullptr;    // on CUDA
+  std::vector<Life> lives_;                                                                    // by stream
+  std::unique_ptr<void, decltype(&cuda::destroy_graph)> graph_{nullptr, cuda::destroy_graph};  // on CUDA
   bool clock_is_old_ = true;
   bool constants_known_ = false;
   bool finished_ = false;

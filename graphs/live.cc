@@ -37,20 +37,21 @@ bool pads_by_itself(const TimeMap& map) {
   return map.ends == Ends::kNone && (map.first_needed(0) < 0 || reach_past_end(map) > 0);
 }
 
-// The symbol of the batch, set to the streams.
-void set_streams(const Network& network, const LiveOptions& live, CompileOptions& options) {
+// The options with the batch's symbol set.
+CompileOptions with_batch(const Network& network, const LiveOptions& live, CompileOptions options, int64_t size) {
   for (const GraphInput& input : network.graph().inputs) {
     const InputDescription& described = input.description;
     if (described.shape.size() < 2) continue;
     const Dimension& batch = described.shape[0];
     if (!batch.symbol.empty()) {
-      options.dimensions[batch.symbol] = live.streams;
+      options.dimensions[batch.symbol] = size;
     } else if (batch.size != live.streams) {
       throw Error(ErrorCategory::kShape, network.graph().file + ": input '" + described.name + "' has a batch of " +
                                              std::to_string(batch.size) + ", not of " + std::to_string(live.streams) +
                                              " streams; say [batch, channels, length]");
     }
   }
+  return options;
 }
 
 class LiveCompiler {
@@ -245,13 +246,15 @@ class LiveCompiler {
 
 }  // namespace
 
-std::shared_ptr<const LivePlan> compile_live(const Network& network, CompileOptions options, const LiveOptions& live) {
+std::shared_ptr<const LivePlan> compile_live(const Network& network, const CompileOptions& options,
+                                             const LiveOptions& live) {
   if (live.streams < 1 || live.chunk < 1) {
     throw Error(ErrorCategory::kShape, std::to_string(live.streams) + " streams in chunks of " +
                                            std::to_string(live.chunk) + " samples, expected at least 1 of either");
   }
-  set_streams(network, live, options);
-  return LiveCompiler(network, options, live).compile(network, options);
+  // When what is known is the same for one stream as for many.
+  LiveCompiler compiler(network, with_batch(network, live, options, 1), live);
+  return compiler.compile(network, with_batch(network, live, options, live.streams));
 }
 
 }  // namespace strand::graphs

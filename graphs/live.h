@@ -18,6 +18,7 @@ struct LiveOptions {
 // Error(kShape) for a chunk that is no multiple of the period, saying it; Error(kUnsupported) naming a layer that can't
 // be computed so: one with a state, one that mirrors its input or has padding that is more than zeros or a repeated
 // sample (with start kContext these may be), and those that no stream can have.
-std::shared_ptr<const LivePlan> compile_live(const Network& network, CompileOptions options, const LiveOptions& live);
+std::shared_ptr<const LivePlan> compile_live(const Network& network, const CompileOptions& options,
+                                             const LiveOptions& live);
 
 }  // namespace strand::graphs
