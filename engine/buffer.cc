@@ -1,5 +1,6 @@
 #include "engine/buffer.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -22,9 +23,21 @@ Buffer::Buffer(Device device, int64_t bytes) : bytes_(bytes), device_(device) {
   if (data_ == nullptr) throw Error(ErrorCategory::kLimit, "no memory for " + std::to_string(bytes) + " bytes");
 }
 
+Buffer Buffer::host_for(Device device, int64_t bytes) {
+  if (device.is_cpu()) return Buffer({}, bytes);
+  if (bytes < 0) throw Error(ErrorCategory::kLimit, "a buffer of " + std::to_string(bytes) + " bytes");
+  Buffer buffer;
+  buffer.data_ = static_cast<std::byte*>(cuda::allocate_pinned(device.index, std::max<int64_t>(bytes, 1)));
+  buffer.bytes_ = bytes;
+  buffer.pinned_ = true;
+  return buffer;
+}
+
 Buffer::~Buffer() {
   if (data_ == nullptr) return;
-  if (device_.is_cuda()) {
+  if (pinned_) {
+    cuda::free_pinned(data_);
+  } else if (device_.is_cuda()) {
     cuda::free(device_.index, data_);
   } else {
     std::free(data_);
@@ -32,12 +45,16 @@ Buffer::~Buffer() {
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)), device_(other.device_) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      device_(other.device_),
+      pinned_(other.pinned_) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   std::swap(device_, other.device_);
+  std::swap(pinned_, other.pinned_);
   return *this;
 }
 

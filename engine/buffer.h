@@ -16,6 +16,8 @@ class Buffer {
   Buffer() = default;
   // Uninitialised. Throws Error(kLimit) naming the bytes where memory does not suffice, Error(kDevice) without device.
   Buffer(Device device, int64_t bytes);
+  // On the host, for copies from and to `device`: page-locked where that is a CUDA device.
+  static Buffer host_for(Device device, int64_t bytes);
   ~Buffer();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
@@ -30,6 +32,7 @@ class Buffer {
   std::byte* data_ = nullptr;
   int64_t bytes_ = 0;
   Device device_;
+  bool pinned_ = false;
 };
 
 // Copies between host and device memory, and within either; returns when done.

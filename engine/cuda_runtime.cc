@@ -82,6 +82,10 @@ void copy_async(void* target, const void* source, int64_t bytes, void* stream) {
       "cudaMemcpyAsync");
 }
 
+void zero_async(void* target, int64_t bytes, void* stream) {
+  check(cudaMemsetAsync(target, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream)), "cudaMemsetAsync");
+}
+
 void set_device(int device) { check(cudaSetDevice(device), "cudaSetDevice"); }
 
 void* create_stream(int device) {
@@ -122,6 +126,43 @@ float elapsed_ms(void* start, void* stop) {
         "cudaEventElapsedTime");
   return milliseconds;
 }
+
+void* allocate_pinned(int device, int64_t bytes) {
+  check_device(device);
+  set_device(device);
+  void* pointer = nullptr;
+  const cudaError_t status = cudaMallocHost(&pointer, static_cast<size_t>(bytes));
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    throw Error(ErrorCategory::kLimit, "no page-locked host memory for " + std::to_string(bytes) + " bytes");
+  }
+  check(status, "cudaMallocHost");
+  return pointer;
+}
+
+void free_pinned(void* pointer) noexcept { cudaFreeHost(pointer); }
+
+void begin_capture(void* stream) {
+  // Other threads' calls are none of this one's business.
+  check(cudaStreamBeginCapture(static_cast<cudaStream_t>(stream), cudaStreamCaptureModeThreadLocal),
+        "cudaStreamBeginCapture");
+}
+
+void* end_capture(void* stream) {
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph), "cudaStreamEndCapture");
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  check(status, "cudaGraphInstantiate");
+  return executable;
+}
+
+void launch_graph(void* graph, void* stream) {
+  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream)), "cudaGraphLaunch");
+}
+
+void destroy_graph(void* graph) noexcept { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)); }
 
 void* create_cublas(int device, void* stream) {
   set_device(device);

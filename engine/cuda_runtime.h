@@ -31,6 +31,8 @@ void copy(void* target, const void* source, int64_t bytes);
 // Ordered on `stream`; host memory must stay as it is until the stream is synchronised.
 void copy_async(void* target, const void* source, int64_t bytes, void* stream);
 
+void zero_async(void* target, int64_t bytes, void* stream);
+
 void* create_stream(int device);
 void destroy_stream(int device, void* stream) noexcept;
 void synchronize(int device, void* stream);
@@ -41,6 +43,17 @@ void* create_event(int device);
 void destroy_event(void* event) noexcept;
 void record(void* event, void* stream);
 float elapsed_ms(void* start, void* stop);  // waits for `stop`
+
+// Host memory that copies to and from the device run beside the host with.
+void* allocate_pinned(int device, int64_t bytes);
+void free_pinned(void* pointer) noexcept;
+
+// What is enqueued on `stream` between the two is not run but kept, to be launched as one: copies are of the memory
+// that they name, as it is at each launch. A stream whose capture failed is free again after end_capture().
+void begin_capture(void* stream);
+void* end_capture(void* stream);
+void launch_graph(void* graph, void* stream);
+void destroy_graph(void* graph) noexcept;
 
 void* create_cublas(int device, void* stream);
 void destroy_cublas(int device, void* handle) noexcept;

@@ -28,6 +28,7 @@ struct Bindings {
   std::byte* workspace = nullptr;  // workspace_bytes() of them, aligned to Buffer::kAlignment
   std::byte* state = nullptr;      // state_bytes() of them, zeros where a signal begins; null: the whole signal at once
   Window window = {};
+  const int64_t* clock = nullptr;  // of live streams: what live_clock.h shows
 };
 
 class Kernel {

@@ -341,7 +341,10 @@ Graph Network::compiled_graph(const CompileOptions& options) const {
 }
 
 std::shared_ptr<const Plan> Network::compile(const CompileOptions& options) const {
-  const Graph graph = compiled_graph(options);
+  return compile(compiled_graph(options), options);
+}
+
+std::shared_ptr<const Plan> Network::compile(const Graph& graph, const CompileOptions& options) const {
   return Compiler(graph, weights_, *store_, options).compile();
 }
 

@@ -73,6 +73,8 @@ class Network {
   std::shared_ptr<const Plan> compile(const CompileOptions& options = {}) const;
   // What compile() makes kernels of: the graph after the passes.
   Graph compiled_graph(const CompileOptions& options) const;
+  // The same of a graph that was made from such a one, with the same options.
+  std::shared_ptr<const Plan> compile(const Graph& graph, const CompileOptions& options) const;
   // What compile() would choose from, for each node of it that is not a view.
   std::vector<std::vector<Candidate>> candidates(const CompileOptions& options) const;
   // What choices are kept by, for each node of it; empty for those that are not worth measuring.

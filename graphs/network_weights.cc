@@ -216,7 +216,9 @@ NetworkWeights random_weights(const Graph& graph, uint64_t seed) {
 layers::Weights weights_of(const Node& node, const NetworkWeights& weights, Device device, WeightStore& store) {
   const auto own = [&](const std::string& path) {
     layers::Weights result(path, device, store);
-    for (const auto& [name, tensor] : weights.find(path)->second) result.set(name, tensor);
+    const auto found = weights.find(path);
+    if (found == weights.end()) return result;  // put in by a compiler
+    for (const auto& [name, tensor] : found->second) result.set(name, tensor);
     return result;
   };
   layers::Weights result = own(node.fused.empty() ? node.path : node.fused[0].path);

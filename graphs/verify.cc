@@ -5,14 +5,18 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <set>
 
 #include "engine/checked.h"
+#include "graphs/live.h"
 #include "graphs/signal.h"
 #include "graphs/stream.h"
 #include "graphs/tile.h"
 
 namespace strand::graphs {
 namespace {
+
+constexpr const char* kStartNames[] = {"padding", "silence", "context"};  // by StreamStart
 
 using Signals = std::vector<Tensor>;  // by input or output
 
@@ -68,6 +72,7 @@ class Verifier {
         if (tile < length_) verify_tiles(tile, bound);
       }
       if (device.is_cpu()) verify_streams();
+      verify_live_streams(bound);
     }
     return std::move(runs_);
   }
@@ -147,8 +152,7 @@ class Verifier {
   // `next` gives the size of the next push, at most max_chunk.
   template <class Next>
   void verify_stream(StreamStart start, int64_t max_chunk, const std::string& chunks, Next next) {
-    constexpr const char* kNames[] = {"padding", "silence", "context"};
-    record(std::string("stream, ") + kNames[static_cast<size_t>(start)] + ", chunks " + chunks, 0,
+    record(std::string("stream, ") + kStartNames[static_cast<size_t>(start)] + ", chunks " + chunks, 0,
            [&](VerifiedRun& run) {
              max_chunk = std::max<int64_t>(std::min(max_chunk, length_), 1);
              CompileOptions compile = compile_;
@@ -168,10 +172,7 @@ class Verifier {
              };
              for (int64_t t = 0; t < length_;) {
                const int64_t count = std::min({next(), max_chunk, length_ - t});
-               Signals pieces;
-               for (const Tensor& input : inputs_) {
-                 pieces.push_back(timed(input) ? cut_times(input.view(), t, t + count) : copy_of(input.view()));
-               }
+               const Signals pieces = pieces_of(t, t + count);
                take(session.push(views_of(pieces)));
                t += count;
              }
@@ -181,6 +182,69 @@ class Verifier {
                compare(outputs[i], expected[i], run);
              }
            });
+  }
+
+  // The inputs' batch as live streams, in chunks that are multiples of the period.
+  void verify_live_streams(double bound) {
+    int64_t period = 1;
+    try {
+      CompileOptions compile = compile_;
+      compile.dimensions[symbol_] = length_;
+      period = StreamTimes(*network_.compile(compile)).period();
+    } catch (const Error& error) {  // each way below says why
+      if (error.category() != ErrorCategory::kUnsupported) throw;
+    }
+    std::set<int64_t> chunks;
+    for (const int64_t chunk : options_.chunks) chunks.insert(round_up(std::min(chunk, length_), period));
+    for (const StreamStart start : {StreamStart::kPadding, StreamStart::kSilence, StreamStart::kContext}) {
+      for (const int64_t chunk : chunks) verify_live(start, chunk, bound);
+    }
+  }
+
+  void verify_live(StreamStart start, int64_t chunk, double bound) {
+    record("live, " + std::string(kStartNames[static_cast<size_t>(start)]) + ", chunks of " + std::to_string(chunk),
+           bound, [&](VerifiedRun& run) {
+             CompileOptions compile = compile_;
+             compile.dimensions[symbol_] = length_;
+             const int64_t batch = std::ranges::find_if(inputs_, timed)->shape()[0];
+             LiveStreams live(compile_live(network_, compile, {batch, chunk, start}), options_.threads);
+             const Signals expected = expected_of(live.times(), start);
+             Signals outputs;
+             std::vector<int64_t> skipped;  // times that stand before the first
+             for (size_t i = 0; i < expected.size(); ++i) {
+               outputs.emplace_back(expected[i].type());
+               skipped.push_back(live.delay(i) + (start == StreamStart::kContext ? live.times().clean_from(i) : 0));
+             }
+             std::vector<int64_t> ends(outputs.size());
+             const auto take = [&](size_t i, const TensorView& made) {
+               const int64_t size = made.shape()[made.type.time_axis];
+               const int64_t begin = std::clamp<int64_t>(skipped[i] - ends[i], 0, size);
+               const int64_t end = std::clamp<int64_t>(skipped[i] + length_of(outputs[i]) - ends[i], begin, size);
+               put_times(cut_times(made, begin, end).view(), outputs[i].view(), ends[i] + begin - skipped[i]);
+               ends[i] += size;
+             };
+             int64_t t = 0;
+             for (; t + chunk <= length_; t += chunk) {
+               const Signals pieces = pieces_of(t, t + chunk);
+               const std::span<const TensorView> made = live.push(views_of(pieces));
+               for (size_t i = 0; i < made.size(); ++i) take(i, made[i]);
+             }
+             const Signals pieces = pieces_of(t, length_);
+             const std::vector<Tensor> tails = live.finish(views_of(pieces));
+             for (size_t i = 0; i < outputs.size(); ++i) {
+               take(i, tails[i].view());
+               if (length_of(outputs[i]) > 0 && ends[i] < skipped[i] + length_of(outputs[i])) run.largest = INFINITY;
+               compare(outputs[i], expected[i], run);
+             }
+           });
+  }
+
+  Signals pieces_of(int64_t begin, int64_t end) const {
+    Signals pieces;
+    for (const Tensor& input : inputs_) {
+      pieces.push_back(timed(input) ? cut_times(input.view(), begin, end) : copy_of(input.view()));
+    }
+    return pieces;
   }
 
   // The offline run as a stream that starts so should have it.

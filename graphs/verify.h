@@ -3,7 +3,8 @@
 // shows what this finds. Functions without state.
 //
 // On the CPU every bit must be the same: our kernels' sums do not depend on where a piece begins or how long it is. On
-// CUDA tiles are held against the offline run within its end-to-end allowance (compare.h). Streams run on the CPU.
+// CUDA tiles and live streams are held against the offline run within its end-to-end allowance (compare.h). Streams of
+// any chunk run on the CPU; live streams, the inputs' batch, on both.
 
 #include <cstdint>
 #include <functional>

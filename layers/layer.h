@@ -80,6 +80,14 @@ class Layer {
     return TimeMap::pointwise();
   }
 
+  // The layer that makes the same `outputs` times of a window of `inputs` times which holds all that they need: one
+  // with no padding of its own. The window's first times are `window`'s, or as many whole strides later. Null where
+  // there is none; a layer whose time maps are pointwise is not asked.
+  virtual std::shared_ptr<const Layer> in_window(const Window& /*window*/, int64_t /*inputs*/,
+                                                 int64_t /*outputs*/) const {
+    return nullptr;
+  }
+
   // Multiply-adds a run.
   virtual int64_t multiply_adds(std::span<const TensorType> /*inputs*/, std::span<const TensorType> /*outputs*/) const {
     return 0;

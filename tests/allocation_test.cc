@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "engine/session.h"
+#include "graphs/live.h"
 #include "graphs/network.h"
 #include "graphs/stream.h"
 #include "layers/function_kernel.h"
@@ -207,6 +208,27 @@ int allocations_of_stream(const graphs::Network& network, StreamStart start, int
   return allocations;
 }
 
+// Those of pushes of live streams, and of resets between them.
+int allocations_of_live(StreamStart start) {
+  std::string yaml = kStreamed;
+  for (const std::string refused : {", padding_mode: reflect", ", padding: 1}\n  - {name: gelu"}) {
+    yaml.replace(yaml.find(refused), refused.size(), refused.ends_with("gelu") ? "}\n  - {name: gelu" : "");
+  }
+  LiveStreams live(graphs::compile_live(graphs::Network::from_memory(yaml, {}), {}, {2, 48, start}));
+  const Tensor chunk({DType::kFloat32, {2, 3, 48}, 2});
+  for (float& value : chunk.as<float>()) value = 0.5F;
+  const Tensor condition({2, 3, 1}, std::array<float, 6>{1, 2, 3, 4, 5, 6});
+  const std::array inputs{chunk.view(), condition.view()};
+  allocations = 0;
+  counting = true;
+  for (int push = 0; push < 6; ++push) {
+    live.push(inputs);
+    live.reset(push % 2);
+  }
+  counting = false;
+  return allocations;
+}
+
 bool skipped(const char* name) {
   if (!kIntercepts) std::printf("SKIPPED: %s: malloc can't be intercepted in this build\n", name);
   return !kIntercepts;
@@ -233,6 +255,14 @@ TEST_CASE("pushes into a stream allocate nothing, whatever their size") {
       CAPTURE(max_chunk);
       CHECK(allocations_of_stream(network, start, max_chunk) == 0);
     }
+  }
+}
+
+TEST_CASE("pushes into live streams allocate nothing") {
+  if (skipped("pushes into live streams allocate nothing")) return;
+  for (const StreamStart start : {StreamStart::kPadding, StreamStart::kContext}) {
+    CAPTURE(static_cast<int>(start));
+    CHECK(allocations_of_live(start) == 0);
   }
 }
 

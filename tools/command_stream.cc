@@ -13,6 +13,7 @@
 #include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/sound_pipe.h"
+#include "tools/stream_live.h"
 #include "tools/stream_pump.h"
 #include "tools/table.h"
 #include "tools/tensor_files.h"
@@ -24,9 +25,12 @@ constexpr const char* kExamples = R"(Examples:
   strand stream net.yaml --chunk 160 --input call.wav --output out.wav
   sox in.wav -t f32 -r 16000 -c 1 - | strand stream net.yaml --chunk 160 | sox -t f32 -r 16000 -c 1 - out.wav
   arecord -t raw -f S16_LE -r 16000 | strand stream net.yaml --chunk 160 --format s16 | aplay -f S16_LE -r 16000
+  strand stream net.yaml --device cuda --streams 1,64,1024 --chunk 480 --rate 48000
 Raw samples are little-endian, the channels of a frame side by side. Output sample t is offline's output sample t: it
 comes late by the latency that is told first, and the end of the sound brings the rest. What is told goes to standard
-error where the sound goes to standard output. SIGINT ends the sound, and what it made is still written.)";
+error where the sound goes to standard output. SIGINT ends the sound, and what it made is still written.
+With --streams there is no sound: so many streams of noise are pushed together in chunks of one length, and a table says
+how long a push takes. On CUDA that is one graph, with the copies from and to the host.)";
 
 constexpr const char* kPipe = "-";
 constexpr int64_t kAssumedLength = 32768;  // samples, where the description has no default and nothing says more
@@ -41,6 +45,8 @@ struct StreamArguments {
   double silence = 0;  // seconds
   int rate = 0;        // Hz; 0: the network's or the file's
   int64_t chunk = 480;
+  std::vector<int64_t> streams;  // live ones, timed
+  double seconds = 10;
 };
 
 // Where the sound comes from and goes to, all checked.
@@ -173,10 +179,13 @@ FileArgument find_target(const StreamArguments& options, const graphs::Graph& gr
   return argument;
 }
 
+StreamStart start_of(const StreamArguments& options) {
+  if (options.start == "silence") return StreamStart::kSilence;
+  return options.start == "context" ? StreamStart::kContext : StreamStart::kPadding;
+}
+
 StreamOptions stream_options(const StreamArguments& options, int64_t rate) {
-  StreamOptions stream{options.chunk, StreamStart::kPadding, 0, options.network.threads};
-  if (options.start == "silence") stream.start = StreamStart::kSilence;
-  if (options.start == "context") stream.start = StreamStart::kContext;
+  StreamOptions stream{options.chunk, start_of(options), 0, options.network.threads};
   if (options.silence != 0 && stream.start != StreamStart::kSilence) {
     throw Error(ErrorCategory::kUnsupported, "--silence goes with --start silence");
   }
@@ -266,7 +275,22 @@ void tell(std::FILE* target, const std::string& text) {
   std::fflush(target);
 }
 
+int run_live(const StreamArguments& options) {
+  const graphs::Network network = load_network(options.network);
+  const int64_t rate = find_rate(options, network.graph(), nullptr);
+  if (options.silence != 0) throw Error(ErrorCategory::kUnsupported, "--silence goes with a sound, not with --streams");
+  time_live_streams(
+      network, compile_options(options.network),
+      {options.streams, options.chunk, rate, options.seconds, start_of(options), options.network.threads});
+  return 0;
+}
+
 int run(const StreamArguments& options) {
+  if (!options.streams.empty()) return run_live(options);
+  if (options.network.device != "cpu") {
+    throw Error(ErrorCategory::kUnsupported, "a stream of any chunk runs on the CPU; on " + options.network.device +
+                                                 " there are live streams in chunks of one length, --streams N");
+  }
   Progress progress("strand stream:");
   progress.say("reading");
   const graphs::Network network = load_network(options.network);
@@ -303,6 +327,7 @@ void add_stream(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<StreamArguments>();
   options->network.threads = 1;
   add_network_argument(*command, options->network);
+  add_device_option(*command, options->network);
   command->add_option("--chunk", options->chunk, "Samples a push")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
@@ -327,6 +352,19 @@ void add_stream(CLI::App& app, int& exit_code) {
       ->add_option("--silence", options->silence,
                    "Seconds of silence at least, with --start silence, for networks "
                    "with a state")
+      ->check(CLI::Range(0.0, 1e6));
+  auto* const input = command->get_option("--input");
+  auto* const output = command->get_option("--output");
+  command
+      ->add_option("--streams", options->streams,
+                   "Time so many live streams in step instead, such as 1,16,64: chunks are of one length, a multiple "
+                   "of the stride period")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
+      ->excludes(input)
+      ->excludes(output);
+  command->add_option("--seconds", options->seconds, "Of noise a stream, with --streams")
+      ->capture_default_str()
       ->check(CLI::Range(0.0, 1e6));
   add_network_options(*command, options->network);
   command->footer(kExamples);

@@ -23,7 +23,7 @@ constexpr const char* kExamples = R"(Examples:
   strand verify net.yaml --input speech.wav
   strand verify net.yaml --set length=48000 --tile 4096 --chunk 64 --chunk 480
 A stream starts with each layer's own padding as offline, after silence, or in its own context (no output that depends on
-padding). On the CPU every bit must be that of the offline run; tiles on CUDA must be within its end-to-end allowance.
+padding). On the CPU every bit must be that of the offline run; tiles and live streams on CUDA must be within its allowance.
 Exits 1 where a way differs.)";
 
 struct VerifyArguments {

@@ -203,6 +203,13 @@ TimeMap Conv1d::time_map(int input, int /*output*/, std::span<const TensorType> 
   return map;
 }
 
+std::shared_ptr<const Layer> Conv1d::in_window(const Window&, int64_t, int64_t) const {
+  auto layer = std::make_shared<Conv1d>(*this);
+  layer->padding_ = Padding::kValid;
+  layer->fixed_.pad_left = layer->fixed_.pad_right = 0;
+  return layer;
+}
+
 int64_t Conv1d::multiply_adds(std::span<const TensorType> /*inputs*/, std::span<const TensorType> outputs) const {
   return checked_mul(outputs[0].shape.elements() * (fixed_.epilogue.gated ? 2 : 1), fixed_.reduction());
 }

@@ -181,6 +181,15 @@ TimeMap ConvTranspose1d::time_map(int /*input*/, int /*output*/, std::span<const
   return map;
 }
 
+std::shared_ptr<const Layer> ConvTranspose1d::in_window(const Window& window, int64_t inputs, int64_t outputs) const {
+  auto layer = std::make_shared<ConvTranspose1d>(*this);
+  layer->pad_left_ += window.output - window.input * fixed_.stride;
+  layer->fixed_.offset = layer->pad_left_;
+  layer->output_padding_ = 0;
+  layer->pad_right_ = (inputs - 1) * fixed_.stride + fixed_.reach() + 1 - layer->pad_left_ - outputs;
+  return layer;
+}
+
 int64_t ConvTranspose1d::multiply_adds(std::span<const TensorType> inputs, std::span<const TensorType>) const {
   return checked_mul(inputs[0].shape.elements(), fixed_.group_out() * fixed_.kernel_size);
 }

@@ -77,6 +77,7 @@ class ConvTranspose1d final : public Layer {
   int64_t multiply_adds(std::span<const TensorType> inputs, std::span<const TensorType> outputs) const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::shared_ptr<const Layer> in_window(const Window& window, int64_t inputs, int64_t outputs) const override;
 
   // L_out = (L - 1) * stride - padding_left - padding_right + dilation * (kernel_size - 1) + output_padding + 1.
   // Error(kShape) where the input does not fit, or nothing is left.

@@ -117,6 +117,13 @@ TimeMap Pool::time_map(int, int, std::span<const TensorType> inputs) const {
   return map;
 }
 
+std::shared_ptr<const Layer> Pool::in_window(const Window&, int64_t, int64_t) const {
+  PoolOptions options = options_;
+  options.padding = 0;
+  if (options.ceil_mode) return nullptr;  // an incomplete window divides by less
+  return std::make_shared<Pool>(options);
+}
+
 std::vector<Implementation> Pool::implementations(const PrepareArgs& args) const {
   std::vector<Implementation> list;
   pool_cuda(*this, args, list);

@@ -74,6 +74,10 @@ TimeMap PixelShuffle1d::time_map(int, int, std::span<const TensorType> inputs) c
   return map;
 }
 
+std::shared_ptr<const Layer> PixelShuffle1d::in_window(const Window&, int64_t, int64_t) const {
+  return std::make_shared<PixelShuffle1d>(*this);
+}
+
 PermuteProblem PixelShuffle1d::problem(const Shape& shape) const {
   const Shape input = back_ ? Shape{checked_mul(shape[0], shape[1]), shape[2] / factor_, factor_}
                             : Shape{checked_mul(shape[0], shape[1] / factor_), factor_, shape[2]};

@@ -37,6 +37,7 @@ class Slice final : public Layer {
   TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::shared_ptr<const Layer> in_window(const Window& window, int64_t inputs, int64_t outputs) const override;
 
  private:
   int64_t dim_;
@@ -72,6 +73,7 @@ class Pad final : public Layer {
   TimeMap time_map(int input, int output, std::span<const TensorType> inputs) const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::shared_ptr<const Layer> in_window(const Window& window, int64_t inputs, int64_t outputs) const override;
 
  private:
   int64_t left_;

@@ -77,6 +77,10 @@ TimeMap Slice::time_map(int, int, std::span<const TensorType> inputs) const {
   return map;
 }
 
+std::shared_ptr<const Layer> Slice::in_window(const Window&, int64_t, int64_t) const {
+  return std::make_shared<Slice>(dim_, 0, std::nullopt, step_);
+}
+
 std::vector<Implementation> Slice::implementations(const PrepareArgs& args) const {
   std::vector<Implementation> list;
   shape_cuda(*this, args, list);

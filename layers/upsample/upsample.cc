@@ -134,6 +134,11 @@ TimeMap Upsample::time_map(int, int, std::span<const TensorType> inputs) const {
   return map;
 }
 
+std::shared_ptr<const Layer> Upsample::in_window(const Window&, int64_t, int64_t) const {
+  if (mode_ != UpsampleMode::kNearest || factor_.numerator < factor_.denominator) return nullptr;
+  return std::make_shared<Upsample>(*this);
+}
+
 std::vector<Implementation> Upsample::implementations(const PrepareArgs& args) const {
   std::vector<Implementation> list;
   upsample_cuda(*this, args, list);
