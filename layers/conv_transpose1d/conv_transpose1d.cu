@@ -16,9 +16,9 @@
 #include <algorithm>
 
 #include "engine/checked.h"
-#include "layers/conv1d/conv1d.h"
 #include "layers/conv_transpose1d/conv_transpose1d.h"
 #include "layers/conv_transpose1d/conv_transpose1d_conv.h"
+#include "layers/convolution.h"
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
 

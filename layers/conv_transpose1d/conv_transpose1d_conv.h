@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "layers/conv1d/conv1d.h"
 #include "layers/conv_transpose1d/conv_transpose1d.h"
+#include "layers/convolution.h"
 
 namespace strand::layers {
 
