@@ -229,7 +229,10 @@ void register_conv_transpose1d(LayerRegistry& registry) {
        "[N, in_channels, L] -> [N, out_channels, (L - 1) stride + dilation (kernel_size - 1) + 1 + output_padding - "
        "left - "
        "right]",
-       "(t + left) / stride, and as far before as taps reach"});
+       "(t + left) / stride, and as far before as taps reach",
+       // Conv1d's, where its phases are alike.
+       {"cuda.wgmma", "cuda.tensor", "cuda.direct", "cuda.depthwise", "cuda.few_channels", "cuda.im2col", "cuda.native",
+        "cpu.native", "cpu.reference"}});
 }
 
 }  // namespace strand::layers
