@@ -60,8 +60,15 @@ class TiledSession {
   std::vector<Tensor> windows_;  // by input, on the host
 };
 
-// The largest tile that stays within `bytes` (weights included), at most the whole signal. Error(kLimit) where the
-// smallest does not.
-int64_t tile_for_memory(const Network& network, const CompileOptions& options, int64_t bytes);
+// What TiledSession::bytes() will be on a plan of a window.
+int64_t window_bytes(const Plan& window);
+
+// What running on a plan of a window takes in all, as the caller counts it: it grows with the window.
+using MemoryNeed = std::function<int64_t(const Plan& window)>;
+
+// The largest tile that needs at most `bytes`, at most the whole signal. Without `need`, the weights and window_bytes()
+// count. Error(kLimit), telling the least that would do, where the smallest tile needs more.
+int64_t tile_for_memory(const Network& network, const CompileOptions& options, int64_t bytes,
+                        const MemoryNeed& need = {});
 
 }  // namespace strand::graphs
