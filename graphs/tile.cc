@@ -96,6 +96,11 @@ TiledSession::TiledSession(const Network& network, const CompileOptions& options
   }
   session_ = std::make_unique<Session>(compile_at(network, options, tiling_.window), threads);
   for (size_t i = 0; i < whole->inputs.size(); ++i) windows_.emplace_back(session_->plan().input_type(i));
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    const TensorType& type = session_->plan().output_type(i);
+    stretches_.emplace_back(type);
+    if (session_->plan().device.is_cuda()) results_.emplace_back(type);
+  }
 }
 
 int64_t TiledSession::bytes() const { return window_bytes(session_->plan()); }
@@ -120,9 +125,15 @@ void TiledSession::run_tile(int64_t index, const Read& read, const Write& write)
     const bool last = index + 1 == tiling_.count;
     const int64_t end = last ? whole : std::min(at((index + 1) * tiling_.tile), whole);
     const int64_t shift = at(begin);
-    const Tensor host = results[i].device.is_cpu() ? Tensor() : copy_of(results[i]);
-    const TensorView view = results[i].device.is_cpu() ? results[i] : host.view();
-    write(i, first, cut_times(view, first - shift, end - shift).view());
+    TensorView result = results[i];
+    if (!result.device.is_cpu()) {
+      result = results_[i].view();
+      copy_bytes(result.data, result.device, results[i].data, results[i].device, result.type.bytes());
+    }
+    TensorView stretch = stretches_[i].view();
+    stretch.type.shape.set(stretch.type.time_axis, end - first);
+    cut_times(result, first - shift, stretch);
+    write(i, first, stretch);
   }
 }
 

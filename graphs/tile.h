@@ -57,7 +57,10 @@ class TiledSession {
   Tiling tiling_;
   std::vector<Output> outputs_;
   std::unique_ptr<Session> session_;
-  std::vector<Tensor> windows_;  // by input, on the host
+  // On the host, and kept: a heap that gives and takes such pieces for every tile grows with their number.
+  std::vector<Tensor> windows_;    // by input
+  std::vector<Tensor> results_;    // by output, where a session's lie on a device
+  std::vector<Tensor> stretches_;  // by output, what is handed on of them
 };
 
 // What TiledSession::bytes() will be on a plan of a window.

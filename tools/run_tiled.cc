@@ -111,8 +111,9 @@ RunResult compute_tiled(graphs::TiledSession& session, const Inputs& inputs, con
         if (file != inputs.files.end()) return read_piece(*file->second, begin, target);
         TensorView whole = inputs.tensors.find(name)->second.view();
         whole.type.time_axis = target.type.time_axis;
-        const bool timed = whole.type.time_axis != TensorType::kNoTime;
-        convert(timed ? graphs::cut_times(whole, begin, begin + tiling.window).view() : whole, target);
+        if (whole.type.time_axis == TensorType::kNoTime) return convert(whole, target);
+        if (whole.type.dtype == target.type.dtype) return graphs::cut_times(whole, begin, target);
+        convert(graphs::cut_times(whole, begin, begin + tiling.window).view(), target);
       },
       [&](size_t output, int64_t begin, const TensorView& stretch) {
         const std::string& name = plan.outputs[output].name;
