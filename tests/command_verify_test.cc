@@ -59,7 +59,7 @@ TEST_CASE("a run in tiles writes what the untiled one does") {
   CHECK(tiled.code == 0);
   CHECK(contains(tiled.out, "tiles    50 of 100 samples"));
   CHECK(read_text(folder.file("tiled.npy")) == read_text(folder.file("whole.npy")));
-  CHECK(run("memory.npy", {"--max-memory", "200MB"}).code == 0);
+  CHECK(run("memory.npy", {"--max-memory", "1GB"}).code == 0);
   CHECK(read_text(folder.file("memory.npy")) == read_text(folder.file("whole.npy")));
   const CommandResult little = run("no.npy", {"--max-memory", "1KiB"});
   CHECK(little.code == 2);
