@@ -26,8 +26,12 @@ Tensor cut_times(const TensorView& signal, int64_t begin, int64_t end) {
   TensorType type = signal.type;
   type.shape.set(type.time_axis, end - begin);
   Tensor part(type);
-  copy_times(signal, begin, part.view(), 0, end - begin);
+  cut_times(signal, begin, part.view());
   return part;
+}
+
+void cut_times(const TensorView& signal, int64_t begin, const TensorView& part) {
+  copy_times(signal, begin, part, 0, part.shape()[part.type.time_axis]);
 }
 
 void put_times(const TensorView& stretch, const TensorView& signal, int64_t begin) {

@@ -73,18 +73,18 @@ int64_t weights_of(const Plan& plan) {
   return bytes;
 }
 
-// A window's inputs and outputs, and what runs it.
-int64_t bytes_of(const Plan& plan) {
-  int64_t bytes = plan.arena_bytes;
-  for (size_t i = 0; i < plan.inputs.size(); ++i) bytes = checked_add(bytes, plan.input_type(i).bytes());
-  for (size_t i = 0; i < plan.outputs.size(); ++i) bytes = checked_add(bytes, plan.output_type(i).bytes());
-  return bytes;
-}
-
 }  // namespace
 
 int64_t Tiling::window_begin(int64_t index) const {
   return std::clamp<int64_t>(index * tile - left, 0, length - window);
+}
+
+// The window's inputs, the stretches of outputs that are handed on, and what runs it.
+int64_t window_bytes(const Plan& plan) {
+  int64_t bytes = plan.arena_bytes;
+  for (size_t i = 0; i < plan.inputs.size(); ++i) bytes = checked_add(bytes, plan.input_type(i).bytes());
+  for (size_t i = 0; i < plan.outputs.size(); ++i) bytes = checked_add(bytes, plan.output_type(i).bytes());
+  return bytes;
 }
 
 TiledSession::TiledSession(const Network& network, const CompileOptions& options, int64_t tile, int threads) {
@@ -96,9 +96,14 @@ TiledSession::TiledSession(const Network& network, const CompileOptions& options
   }
   session_ = std::make_unique<Session>(compile_at(network, options, tiling_.window), threads);
   for (size_t i = 0; i < whole->inputs.size(); ++i) windows_.emplace_back(session_->plan().input_type(i));
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    const TensorType& type = session_->plan().output_type(i);
+    stretches_.emplace_back(type);
+    if (session_->plan().device.is_cuda()) results_.emplace_back(type);
+  }
 }
 
-int64_t TiledSession::bytes() const { return bytes_of(session_->plan()); }
+int64_t TiledSession::bytes() const { return window_bytes(session_->plan()); }
 
 void TiledSession::run(const Read& read, const Write& write) {
   for (int64_t index = 0; index < tiling_.count; ++index) run_tile(index, read, write);
@@ -120,30 +125,36 @@ void TiledSession::run_tile(int64_t index, const Read& read, const Write& write)
     const bool last = index + 1 == tiling_.count;
     const int64_t end = last ? whole : std::min(at((index + 1) * tiling_.tile), whole);
     const int64_t shift = at(begin);
-    const Tensor host = results[i].device.is_cpu() ? Tensor() : copy_of(results[i]);
-    const TensorView view = results[i].device.is_cpu() ? results[i] : host.view();
-    write(i, first, cut_times(view, first - shift, end - shift).view());
+    TensorView result = results[i];
+    if (!result.device.is_cpu()) {
+      result = results_[i].view();
+      copy_bytes(result.data, result.device, results[i].data, results[i].device, result.type.bytes());
+    }
+    TensorView stretch = stretches_[i].view();
+    stretch.type.shape.set(stretch.type.time_axis, end - first);
+    cut_times(result, first - shift, stretch);
+    write(i, first, stretch);
   }
 }
 
-int64_t tile_for_memory(const Network& network, const CompileOptions& options, int64_t bytes) {
+int64_t tile_for_memory(const Network& network, const CompileOptions& options, int64_t bytes, const MemoryNeed& need) {
   const std::shared_ptr<const Plan> whole = network.compile(options);
   const Tiling tiling = measure(*whole);
-  const int64_t room = bytes - weights_of(*whole);
-  const auto need = [&](int64_t periods) {
-    const int64_t window = cut(tiling, periods * tiling.period).window;
-    return bytes_of(*compile_at(network, options, window));
+  const auto need_of = [&](int64_t periods) {
+    const std::shared_ptr<const Plan> plan = compile_at(network, options, cut(tiling, periods * tiling.period).window);
+    return need ? need(*plan) : checked_add(weights_of(*plan), window_bytes(*plan));
   };
-  if (need(1) > room) {
-    throw Error(ErrorCategory::kLimit,
-                "network '" + whole->name + "' takes " + std::to_string(need(1) + weights_of(*whole)) +
-                    " bytes for the smallest tile, at most " + std::to_string(bytes) + " were allowed");
+  const int64_t smallest = need_of(1);
+  if (smallest > bytes) {
+    throw Error(ErrorCategory::kLimit, "network '" + whole->name + "' needs at least " + std::to_string(smallest) +
+                                           " bytes, for the smallest tile; at most " + std::to_string(bytes) +
+                                           " were allowed");
   }
   int64_t least = 1;
   int64_t most = std::max<int64_t>(ceil_div(tiling.length, tiling.period), 1);
   while (least < most) {
     const int64_t middle = least + (most - least + 1) / 2;
-    if (need(middle) <= room) {
+    if (need_of(middle) <= bytes) {
       least = middle;
     } else {
       most = middle - 1;

@@ -57,11 +57,21 @@ class TiledSession {
   Tiling tiling_;
   std::vector<Output> outputs_;
   std::unique_ptr<Session> session_;
-  std::vector<Tensor> windows_;  // by input, on the host
+  // On the host, and kept: a heap that gives and takes such pieces for every tile grows with their number.
+  std::vector<Tensor> windows_;    // by input
+  std::vector<Tensor> results_;    // by output, where a session's lie on a device
+  std::vector<Tensor> stretches_;  // by output, what is handed on of them
 };
 
-// The largest tile that stays within `bytes` (weights included), at most the whole signal. Error(kLimit) where the
-// smallest does not.
-int64_t tile_for_memory(const Network& network, const CompileOptions& options, int64_t bytes);
+// What TiledSession::bytes() will be on a plan of a window.
+int64_t window_bytes(const Plan& window);
+
+// What running on a plan of a window takes in all, as the caller counts it: it grows with the window.
+using MemoryNeed = std::function<int64_t(const Plan& window)>;
+
+// The largest tile that needs at most `bytes`, at most the whole signal. Without `need`, the weights and window_bytes()
+// count. Error(kLimit), telling the least that would do, where the smallest tile needs more.
+int64_t tile_for_memory(const Network& network, const CompileOptions& options, int64_t bytes,
+                        const MemoryNeed& need = {});
 
 }  // namespace strand::graphs

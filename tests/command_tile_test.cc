@@ -1,5 +1,6 @@
 // `strand run --tile` from outside: the untiled run's bytes, in memory that does not grow with the signal.
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include "graphs/io/npy.h"
@@ -42,6 +43,7 @@ int64_t peak_of(const Lines& arguments) {
   std::vector<char*> line = {const_cast<char*>(STRAND_COMMAND)};
   for (const std::string& argument : arguments) line.push_back(const_cast<char*>(argument.c_str()));
   line.push_back(nullptr);
+  malloc_trim(0);  // the run's peak begins at what this process has when it forks
   const pid_t child = fork();
   REQUIRE(child >= 0);
   if (child == 0) {
@@ -122,6 +124,35 @@ TEST_CASE("a tiled run's memory does not grow with the signal") {
     const int64_t short_peak = peak(100'000);
     const int64_t long_peak = peak(4'000'000);  // 31,250 KiB of input, as many of output
     CHECK(long_peak < short_peak + 4096);
+  }
+}
+
+TEST_CASE("a tiled run keeps within --max-memory, all of the process counted, or says what would do") {
+  const TemporaryFolder folder;
+  const std::string net = folder.write("net.yaml", kNetwork);
+  std::vector<std::string> formats = {"npy"};
+  if (strand::built_with_sndfile()) formats.emplace_back("wav");
+  for (const std::string& format : formats) {
+    CAPTURE(format);
+    const std::string file = folder.file("x." + format);
+    write_signal(file, 4'000'000);
+    const auto arguments = [&](const std::string& bytes) {
+      return Lines{"run", net, "--input", file, "--output", folder.file("y." + format), "--max-memory", bytes};
+    };
+    const CommandResult refused = run_strand(arguments("1MB"));
+    CHECK(refused.code == 2);
+    CAPTURE(refused.err);
+    const std::string words = "needs at least ";
+    REQUIRE(contains(refused.err, words));
+    // What it says does; a program's resident pages vary a little from run to run.
+    const int64_t least = std::stoll(refused.err.substr(refused.err.find(words) + words.size()));
+    write_signal(file, 4'000);  // the least means tiles of a sample
+    CHECK(peak_of(arguments(std::to_string(least + (1 << 20)))) * 1024 <= least + (1 << 20));
+    write_signal(file, 4'000'000);
+    for (const int64_t more : {8 << 20, 32 << 20, 64 << 20}) {
+      CAPTURE(more);
+      CHECK(peak_of(arguments(std::to_string(least + more))) * 1024 <= least + more);
+    }
   }
 }
 #endif

@@ -128,7 +128,7 @@ int run(const RunOptions& options) {
   double prepare_ms = 0;
   if (tiled) {
     const int64_t tile =
-        options.tile > 0 ? options.tile : graphs::tile_for_memory(network, compile, parse_bytes(options.max_memory));
+        options.tile > 0 ? options.tile : choose_tile(network, compile, parse_bytes(options.max_memory), *plan, files);
     graphs::TiledSession session(network, compile, tile, threads);
     prepare_ms = milliseconds_since(start);
     result = compute_tiled(session, inputs, files, rate, progress);
@@ -162,7 +162,9 @@ void add_run(CLI::App& app, int& exit_code) {
   CLI::Option* tile = command->add_option("--tile", options->tile, "Compute in tiles of so many input samples")
                           ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   command
-      ->add_option("--max-memory", options->max_memory, "Compute in the largest tiles that take at most, such as 2GiB")
+      ->add_option("--max-memory", options->max_memory,
+                   "Compute in the largest tiles that take at most so much, such as 2GiB: on the CPU all that the "
+                   "process has resident; on CUDA weights, activations, and a tile's inputs and outputs")
       ->excludes(tile);
   add_device_option(*command, options->network);
   add_network_options(*command, options->network);

@@ -28,6 +28,13 @@ inline double milliseconds_since(std::chrono::steady_clock::time_point start) {
 // Bytes, of "2GiB", "500MB" or a plain number. Error(kSchema) for anything else.
 int64_t parse_bytes(const std::string& text);
 
+// The largest tile with which compute_tiled() keeps within `bytes`. On the CPU all that this process has resident
+// counts: the program, weights, inputs and outputs that are held as a whole, and a window's activations, inputs and
+// outputs. On CUDA the device's weights and activations do, and the window's inputs and outputs. `whole` is the
+// signal's plan, from before. Error(kLimit) telling the least that would do.
+int64_t choose_tile(const graphs::Network& network, const graphs::CompileOptions& options, int64_t bytes,
+                    const Plan& whole, const OutputFiles& files);
+
 // Reads the inputs and writes the .npy and audio files piece by piece: in memory are a window's activations, inputs
 // that are not in `inputs.files`, and outputs that go to archives. Those are written last, and then all files appear.
 RunResult compute_tiled(graphs::TiledSession& session, const Inputs& inputs, const OutputFiles& files, int rate,
