@@ -256,7 +256,11 @@ TEST_CASE("fused networks give the same bits offline, tiled and streamed") {
     options.chunks = {1, 7, 64};
     options.tiles = {16, 50};
     for (const graphs::VerifiedRun& run : graphs::verify(network, inputs, options)) {
-      if (run.refused.find("live streams") != std::string::npos) continue;  // MaxPool1d's padding
+      if (rest.find("MaxPool1d") != std::string::npos && run.way.starts_with("live") &&
+          run.way.find("context") == std::string::npos) {
+        CHECK(run.refused.find("MaxPool1d 'b' can't be computed in live streams: its padding") != std::string::npos);
+        continue;
+      }
       CHECK_MESSAGE(run.ok(), run.way << ": " << run.refused << run.different << " of " << run.compared << " differ");
     }
     const Tensor& x = inputs.find("x")->second;

@@ -118,15 +118,20 @@ void check_case(const Golden& golden, const std::string& what, Seen& seen) {
   seen.same_shape = seen.same_shape && golden.outputs[0].shape() == golden.inputs[0].shape();
   look_at_times(golden, seen);
   const PreparedLayer prepared(*golden.layer, golden.inputs, golden.parameters, DType::kFloat32, {});
+  bool on_cuda = !cuda_available();
   for (const layers::Implementation& implementation : prepared.implementations()) {
     const std::string& name = implementation.name;
     seen.implementations.insert(name);
-    if (implementation.device == DeviceType::kCuda && (!cuda_available() || !implementation.declined.empty())) continue;
+    if (implementation.device == DeviceType::kCuda) {
+      if (!cuda_available() || !implementation.declined.empty()) continue;
+      on_cuda = true;
+    }
     const auto outputs = run_implementation(*golden.layer, name, golden.inputs, golden.parameters);
     const Comparison comparison = compare(outputs, truth);
     CHECK_MESSAGE(comparison.wrong == 0,
                   what << " " << name << ": " << comparison.wrong << " wrong, first " << comparison.first);
   }
+  CHECK_MESSAGE((on_cuda || prepared.implementations().empty()), what << ": all implementations on CUDA decline");
 }
 
 TEST_CASE("every layer and option agrees with PyTorch") {

@@ -39,8 +39,7 @@ TEST_CASE("Upsample of long rows, and of many positions") {
   for (const char* mode : {"nearest", "linear"}) {
     for (const int64_t size : {511, 512, 513, 2047, 2048, 2049, 5001}) {
       check_layer(*to(size, mode), Shape{2, 3, 1000}, "Upsample to " + std::to_string(size));
-      if (!cuda_available()) continue;  // a million outputs: another mapping there
-      const int64_t rows = (1 << 20) / size + 1;
+      const int64_t rows = cuda_available() ? (1 << 20) / size + 1 : 9;  // a million outputs: another mapping there
       check_layer(*to(size, mode), Shape{1, rows, size / 2 + 1}, "Upsample of many rows to " + std::to_string(size));
     }
     for (const double factor : {2.0, 3.0, 0.5, 1.7}) {

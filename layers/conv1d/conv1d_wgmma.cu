@@ -8,12 +8,12 @@
 //              float16 and bfloat16 the product of the high parts alone: 11 bits, as TF32 has.
 // Blocks       512 threads, one block a multiprocessor, which walks over tiles: warps 0 to 7 are two warpgroups that
 //              multiply and store, 8 to 14 convert, 15 starts copies. Rings of barriers are all that they share.
-// Stages       see conv1d_wgmma.h. Raw rows come by copies of 16 bytes (from the boundary before them, so any length
-//              does), and are converted once for all taps, over themselves. Rows that padding touches are gathered.
+// Stages       see conv1d_wgmma.h. Raw rows come by a bulk copy each (from the 16-byte boundary before them, so any
+//              length does); what padding or a row's end touches is written by the copying warp. They are converted
+//              once for all taps, over themselves.
 // Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
-// Output       through shared memory; each row's 16-byte boundaries are kept, so that the copy engine stores it
-// whatever
-//              the length, while the next tile is multiplied.
+// Output       through shared memory, where each row's 16-byte boundaries are those in y: 16 bytes a lane whatever the
+//              length.
 // Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
 
 #include <algorithm>
