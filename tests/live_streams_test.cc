@@ -196,9 +196,10 @@ void check_on(Device device) {
            "stride: 1, "
            "padding: 1}\n",
        2, 2}};
-  for (const auto& [layers, channels, period] : cases) {
-    CAPTURE(layers);
-    const graphs::Network network = network_of(layers, channels);
+  for (const auto& each : cases) {
+    CAPTURE(each.layers);
+    const graphs::Network network = network_of(each.layers, each.channels);
+    const int64_t period = each.period;
     for (const int64_t chunk : {period, 8 * period, 96 * period}) {
       for (const StreamStart start : kStarts) {
         CAPTURE(static_cast<int>(start));
