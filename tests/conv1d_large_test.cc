@@ -61,7 +61,7 @@ void check(const Conv1dCase& c, std::span<const Tensor> inputs, const std::strin
         sample < 4096 ? std::uniform_int_distribution<int64_t>(0, count - 1)(generator) : count - 1 - (sample - 4096);
     const auto [truth, scale] = truth_at(c, inputs[0].view().ptr<const float>(), parameters,
                                          at / length / c.out_channels, at / length % c.out_channels, at % length);
-    compare_element(comparison, y[static_cast<size_t>(at)], truth, scale, 8, "element " + std::to_string(at));
+    compare_element(comparison, y[static_cast<size_t>(at)], truth, scale, 8, 0, at);
   }
   CHECK_MESSAGE(comparison.wrong == 0, name << ": " << comparison.wrong << " wrong, first " << comparison.first);
 }

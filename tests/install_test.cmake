@@ -19,13 +19,9 @@ if(EXISTS ${prefix}/bin/strand)
   run("strand [0-9]" ${prefix}/bin/strand --version)
 endif()
 
-set(flags "")
-if(SANITIZE)
-  set(flags -fsanitize=${SANITIZE})
-endif()
 function(check_project name expected)
   run("" ${CMAKE_COMMAND} -S ${SOURCE_DIR}/examples/${name} -B ${WORK_DIR}/${name} -G ${GENERATOR}
-    -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_CXX_COMPILER=${CXX} -D CMAKE_CXX_FLAGS=${flags})
+    -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_CXX_COMPILER=${CXX})
   run("" ${CMAKE_COMMAND} --build ${WORK_DIR}/${name})
   run("${expected}" ${WORK_DIR}/${name}/${name}_example)
 endfunction()
@@ -41,7 +37,7 @@ if(pkg_config)
   run("" ${pkg_config} --cflags --libs strand)
   separate_arguments(options UNIX_COMMAND "${output}")
   get_filename_component(lib_dir ${pc_dir} DIRECTORY)
-  run("" ${CXX} -std=c++20 ${flags} ${SOURCE_DIR}/examples/link/main.cc -o ${WORK_DIR}/by_pkg_config ${options}
+  run("" ${CXX} -std=c++20 ${SOURCE_DIR}/examples/link/main.cc -o ${WORK_DIR}/by_pkg_config ${options}
     -Wl,-rpath,${lib_dir})
   run("y = 1 3 5 7 4\n" ${WORK_DIR}/by_pkg_config)
 else()

@@ -227,7 +227,7 @@ struct Comparison {
 };
 
 inline void compare_element(Comparison& comparison, float value, double truth, double scale, double factor,
-                            const std::string& where) {
+                            int64_t port, int64_t element) {
   // Where the result is subnormal, rounding it alone takes half of the smallest float.
   constexpr double kEps = 0x1p-24;
   constexpr double kSubnormal = 0x1p-149;
@@ -243,9 +243,11 @@ inline void compare_element(Comparison& comparison, float value, double truth, d
   }
   if (good) return;
   if (comparison.wrong++ == 0) {
-    char text[160];
-    std::snprintf(text, sizeof text, ": %.9g, truth %.17g, scale %.6g", static_cast<double>(value), truth, scale);
-    comparison.first = where + text;
+    char text[200];
+    std::snprintf(text, sizeof text, "output %lld element %lld: %.9g, truth %.17g, scale %.6g",
+                  static_cast<long long>(port), static_cast<long long>(element), static_cast<double>(value), truth,
+                  scale);
+    comparison.first = text;
   }
 }
 
@@ -254,20 +256,19 @@ inline Comparison compare(std::span<const Tensor> outputs, const Truth& truth) {
   Comparison comparison;
   for (size_t port = 0; port < outputs.size(); ++port) {
     const Tensor& output = outputs[port];
-    const std::string where = "output " + std::to_string(port) + " ";
     if (output.type().dtype != DType::kFloat32) {
       const bool equal =
           output.type() == truth.values[port].type() && std::memcmp(output.view().data, truth.values[port].view().data,
                                                                     static_cast<size_t>(output.type().bytes())) == 0;
-      if (!equal && comparison.wrong++ == 0) comparison.first = where + "differs";
+      if (!equal && comparison.wrong++ == 0) comparison.first = "output " + std::to_string(port) + " differs";
       continue;
     }
     const std::span<const float> values = output.as<const float>();
     const std::span<const double> truths = truth.values[port].as<const double>();
     const std::span<const double> scales = truth.scales[port].as<const double>();
     for (size_t i = 0; i < values.size(); ++i) {
-      compare_element(comparison, values[i], truths[i], scales[i], truth.factor,
-                      where + "element " + std::to_string(i));
+      compare_element(comparison, values[i], truths[i], scales[i], truth.factor, static_cast<int64_t>(port),
+                      static_cast<int64_t>(i));
     }
   }
   return comparison;
