@@ -12,6 +12,7 @@
 
 #include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"
+#include "layers/held_rows.cuh"
 #include "layers/implementation_list.h"
 #include "layers/norm/moments.h"
 #include "layers/norm/normalise.h"
@@ -125,11 +126,14 @@ __global__ void __launch_bounds__(kThreads)
             kThreads);
 }
 
-// Rows that one block's registers and shared memory hold; lanes run along x. kShared: of a thread's elements, those in
-// dynamic shared memory, which no other thread reads.
-template <int kBlock, int kLanes, int kValues, int kShared>
-__global__ void __launch_bounds__(kBlock)
+// Rows as HeldRows says; lanes run along x.
+template <class Held>
+__global__ void __launch_bounds__(Held::kBlock)
     held_kernel(const float* __restrict__ x, float* __restrict__ y, const Rows rows) {
+  constexpr int kBlock = Held::kBlock;
+  constexpr int kLanes = Held::kLanes;
+  constexpr int kValues = Held::kValues;
+  constexpr int kShared = Held::kShared;
   extern __shared__ float held[];
   __shared__ double shared[kBlock];
   const NormProblem& p = rows.problem;
@@ -232,43 +236,13 @@ void launch_held_columns(const Context& context, Rows rows, const float* x, floa
   cuda::check_launch("norm");
 }
 
-// The longest row that is held: where a block may not have 136 KB of shared memory, registers alone hold it.
-int64_t held_size() {
-  int device = 0;
-  int bytes = 0;
-  cuda::check(cudaGetDevice(&device), "cudaGetDevice");
-  cuda::check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory");
-  return bytes >= (136 << 10) ? 65536 : 32768;
-}
-
 bool in_chunks(const NormProblem& p) { return p.inner == 1 && p.size > kChunk && p.outer < kFewRows; }
 
-template <int kBlock, int kLanes, int kValues, int kShared = 0>
-void launch_held(const Context& context, Rows rows, const float* x, float* y) {
+void launch_held_rows(const Context& context, Rows rows, const float* x, float* y) {
   rows.count = rows.problem.outer;
-  const auto kernel = held_kernel<kBlock, kLanes, kValues, kShared>;
-  constexpr int kBytes = kShared * kBlock * static_cast<int>(sizeof(float));
-  if constexpr (kBytes > 0) {
-    cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes), "norm");
-  }
-  const unsigned grid = cuda::grid_size(ceil_div(rows.count, kBlock / kLanes), "norm");
-  kernel<<<grid, kBlock, kBytes, cuda::stream(context)>>>(x, y, rows);
-  cuda::check_launch("norm");
-}
-
-void launch_held_rows(const Context& context, const Rows& rows, const float* x, float* y) {
-  const int64_t size = rows.problem.size;
-  if (size <= 256) {
-    launch_held<256, 32, 8>(context, rows, x, y);
-  } else if (size <= 1024) {
-    launch_held<256, 32, 32>(context, rows, x, y);
-  } else if (size <= 8192) {
-    launch_held<256, 256, 32>(context, rows, x, y);
-  } else if (size <= 32768) {
-    launch_held<1024, 1024, 32>(context, rows, x, y);
-  } else {
-    launch_held<1024, 1024, 32, 32>(context, rows, x, y);
-  }
+  cuda::for_held_size(rows.problem.size, [&](auto held) {
+    cuda::launch_held<decltype(held)>(context, "norm", rows.count, held_kernel<decltype(held)>, x, y, rows);
+  });
 }
 
 template <bool kContiguous, int kLanes>
@@ -297,7 +271,7 @@ void launch_chunks(const Context& context, Rows rows, const float* x, float* y, 
 void normalise_cuda(const Normalise& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   list.push_back(float32_implementation(args, "cuda.native", [&layer, &args] {
     const NormProblem p = layer.problem(args.inputs[0].shape);
-    const int64_t held = held_size();
+    const int64_t held = cuda::held_size();
     const int64_t chunks = p.size > held && in_chunks(p) ? p.outer * ceil_div(p.size, kChunk) : 0;
     return function_kernel(
         [p, held, packed = layer.packed(args.weights)](const Context& context, const Bindings& bindings) {

@@ -11,6 +11,7 @@
 
 #include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"
+#include "layers/held_rows.cuh"
 #include "layers/implementation_list.h"
 #include "layers/softmax/softmax.h"
 
@@ -66,10 +67,14 @@ void launch(const Context& context, bool log, const AxisSplit& split, const floa
   cuda::check_launch("Softmax");
 }
 
-// Rows that one block's registers and shared memory hold; lanes run along x. kShared: of a thread's elements, those in
-// dynamic shared memory, which no other thread reads.
-template <bool kLog, int kBlock, int kLanes, int kValues, int kShared>
-__global__ void __launch_bounds__(kBlock) held_kernel(const float* __restrict__ x, float* __restrict__ y, Rows rows) {
+// Rows as HeldRows says; lanes run along x.
+template <bool kLog, class Held>
+__global__ void __launch_bounds__(Held::kBlock)
+    held_kernel(const float* __restrict__ x, float* __restrict__ y, Rows rows) {
+  constexpr int kBlock = Held::kBlock;
+  constexpr int kLanes = Held::kLanes;
+  constexpr int kValues = Held::kValues;
+  constexpr int kShared = Held::kShared;
   extern __shared__ float held[];
   __shared__ float shared[kBlock];
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
@@ -120,41 +125,13 @@ __global__ void __launch_bounds__(kBlock) held_kernel(const float* __restrict__ 
   for (int k = 0; k < kShared; ++k) store(lane + (kValues + k) * kLanes, held[k * kBlock + threadIdx.x]);
 }
 
-// The longest row that is held: where a block may not have 136 KB of shared memory, registers alone hold it.
-int64_t held_size() {
-  int device = 0;
-  int bytes = 0;
-  cuda::check(cudaGetDevice(&device), "cudaGetDevice");
-  cuda::check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory");
-  return bytes >= (136 << 10) ? 65536 : 32768;
-}
-
-template <int kBlock, int kLanes, int kValues, int kShared = 0>
-void launch_held(const Context& context, bool log, const AxisSplit& split, const float* x, float* y) {
-  const Rows rows{split.size, 1, 1, split.outer};
-  const auto kernel =
-      log ? held_kernel<true, kBlock, kLanes, kValues, kShared> : held_kernel<false, kBlock, kLanes, kValues, kShared>;
-  constexpr int kBytes = kShared * kBlock * static_cast<int>(sizeof(float));
-  if constexpr (kBytes > 0) {
-    cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes), "Softmax");
-  }
-  const unsigned grid = cuda::grid_size(ceil_div(rows.count, kBlock / kLanes), "Softmax");
-  kernel<<<grid, kBlock, kBytes, cuda::stream(context)>>>(x, y, rows);
-  cuda::check_launch("Softmax");
-}
-
 void launch_held_rows(const Context& context, bool log, const AxisSplit& split, const float* x, float* y) {
-  if (split.size <= 256) {
-    launch_held<256, 32, 8>(context, log, split, x, y);
-  } else if (split.size <= 1024) {
-    launch_held<256, 32, 32>(context, log, split, x, y);
-  } else if (split.size <= 8192) {
-    launch_held<256, 256, 32>(context, log, split, x, y);
-  } else if (split.size <= 32768) {
-    launch_held<1024, 1024, 32>(context, log, split, x, y);
-  } else {
-    launch_held<1024, 1024, 32, 32>(context, log, split, x, y);
-  }
+  const Rows rows{split.size, 1, 1, split.outer};
+  cuda::for_held_size(split.size, [&](auto held) {
+    using Held = decltype(held);
+    cuda::launch_held<Held>(context, "Softmax", rows.count, log ? held_kernel<true, Held> : held_kernel<false, Held>, x,
+                            y, rows);
+  });
 }
 
 }  // namespace
@@ -163,7 +140,7 @@ void softmax_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Imple
   const auto& softmax = static_cast<const Softmax&>(layer);
   const AxisSplit split = softmax.split(args.inputs[0].shape);
   list.push_back(float32_implementation(args, "cuda.native", [split, log = softmax.log()] {
-    return function_kernel([split, log, held = held_size()](const Context& context, const Bindings& bindings) {
+    return function_kernel([split, log, held = cuda::held_size()](const Context& context, const Bindings& bindings) {
       if (split.elements() == 0) return;
       const auto* x = bindings.inputs[0].ptr<const float>();
       auto* y = bindings.outputs[0].ptr<float>();
