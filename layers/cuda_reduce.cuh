@@ -1,6 +1,5 @@
 #pragma once
-// Reductions inside one block, as trees in shared memory: the same order, and so the same bits, each run. For .cu
-// files.
+// Reductions inside one block, as trees: the same order, and so the same bits, each run. For .cu files.
 
 namespace strand::cuda {
 
@@ -28,6 +27,31 @@ __device__ T reduce_lanes(T value, T* shared, int lane, int lane_stride, Combine
     __syncthreads();
   }
   return shared[self - lane * lane_stride];
+}
+
+// The same for lanes that are consecutive threads, the first a multiple of kLanes, by shuffles: no barrier up to a
+// warp, two above it. combine(a, b) is combine(b, a), so that all lanes get the same bits. `shared` has an element a
+// warp. Every thread of the block, which is whole warps, must call it.
+template <int kLanes, class T, class Combine>
+__device__ T reduce_neighbours(T value, T* shared, Combine combine) {
+  constexpr int kWarp = 32;
+  static_assert(kLanes <= kWarp * kWarp && (kLanes & (kLanes - 1)) == 0);
+#pragma unroll
+  for (int half = min(kLanes, kWarp) / 2; half > 0; half /= 2) {
+    value = combine(value, __shfl_xor_sync(~0U, value, half));
+  }
+  if constexpr (kLanes > kWarp) {
+    constexpr int kWarps = kLanes / kWarp;
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int self = static_cast<int>(threadIdx.x) % kWarp;
+    __syncthreads();  // the last reduction's values have been read
+    if (self == 0) shared[warp] = value;
+    __syncthreads();
+    value = shared[warp / kWarps * kWarps + self % kWarps];
+#pragma unroll
+    for (int half = kWarps / 2; half > 0; half /= 2) value = combine(value, __shfl_xor_sync(~0U, value, half));
+  }
+  return value;
 }
 
 }  // namespace strand::cuda

@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(Held::kBlock)
   constexpr int kValues = Held::kValues;
   constexpr int kShared = Held::kShared;
   extern __shared__ float held[];
-  __shared__ double shared[kBlock];
+  __shared__ double shared[kBlock / 32];
   const NormProblem& p = rows.problem;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (kBlock / kLanes) + threadIdx.x / kLanes;
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(Held::kBlock)
 #pragma unroll
   for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
   double mean = 0;
-  if (p.centred) mean = cuda::reduce_lanes<kLanes>(sum, shared, lane, 1, cuda::Sum()) / static_cast<double>(p.size);
+  if (p.centred) mean = cuda::reduce_neighbours<kLanes>(sum, shared, cuda::Sum()) / static_cast<double>(p.size);
   double squares = 0;
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(Held::kBlock)
     const double deviation = static_cast<double>(held[k * kBlock + threadIdx.x]) - mean;
     if (lane + (kValues + k) * kLanes < size) squares += deviation * deviation;
   }
-  squares = cuda::reduce_lanes<kLanes>(squares, shared, lane, 1, cuda::Sum());
+  squares = cuda::reduce_neighbours<kLanes>(squares, shared, cuda::Sum());
   const Statistics statistics = statistics_of(Moments{static_cast<double>(p.size), mean, squares}, p.eps);
   const float* weight = rows.weight + row % p.groups * (p.size / p.repeat);
   const auto repeat = static_cast<uint32_t>(p.repeat);

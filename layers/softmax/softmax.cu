@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(Held::kBlock)
   constexpr int kValues = Held::kValues;
   constexpr int kShared = Held::kShared;
   extern __shared__ float held[];
-  __shared__ float shared[kBlock];
+  __shared__ float shared[kBlock / 32];
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (kBlock / kLanes) + threadIdx.x / kLanes;
   const int size = row < rows.count ? static_cast<int>(rows.size) : 0;  // threads without a row only keep the barriers
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(Held::kBlock)
   }
 #pragma unroll
   for (int k = 0; k < kValues; ++k) max = fmaxf(max, values[k]);
-  max = cuda::reduce_lanes<kLanes>(max, shared, lane, 1, cuda::Max());
+  max = cuda::reduce_neighbours<kLanes>(max, shared, cuda::Max());
   // From here on they are exp(x - max), or x - max for the logarithm; what lies behind the row's end adds nothing.
   float sum = 0;
   const auto take = [&](int i, float value) {
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(Held::kBlock)
     float& value = held[k * kBlock + threadIdx.x];
     value = take(lane + (kValues + k) * kLanes, value);
   }
-  sum = cuda::reduce_lanes<kLanes>(sum, shared, lane, 1, cuda::Sum());
+  sum = cuda::reduce_neighbours<kLanes>(sum, shared, cuda::Sum());
   // sum is 1 to 65536, so its inverse loses no more than a rounding.
   const float last = kLog ? logf(sum) : 1 / sum;
   const auto store = [&](int i, float value) {
