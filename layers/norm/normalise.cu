@@ -16,6 +16,7 @@
 #include "layers/implementation_list.h"
 #include "layers/norm/moments.h"
 #include "layers/norm/normalise.h"
+#include "layers/norm/statistics.cuh"
 
 namespace strand::layers {
 namespace {
@@ -27,6 +28,7 @@ constexpr int64_t kFewRows = 1024;
 
 struct Rows {
   NormProblem problem;
+  double share;         // 1 / problem.size
   const float* weight;  // [weights, biases]
   int64_t biases;       // so many floats after them
   int64_t tiles;        // of an outer index, or of all rows where they are contiguous; of a row that is chunks
@@ -158,7 +160,10 @@ __global__ void __launch_bounds__(Held::kBlock)
 #pragma unroll
   for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
   double mean = 0;
-  if (p.centred) mean = cuda::reduce_neighbours<kLanes>(sum, shared, cuda::Sum()) / static_cast<double>(p.size);
+  if (p.centred) {
+    sum = cuda::reduce_neighbours<kLanes>(sum, shared, cuda::Sum());
+    mean = quotient(sum, static_cast<double>(p.size), rows.share);
+  }
   double squares = 0;
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
@@ -171,7 +176,7 @@ __global__ void __launch_bounds__(Held::kBlock)
     if (lane + (kValues + k) * kLanes < size) squares += deviation * deviation;
   }
   squares = cuda::reduce_neighbours<kLanes>(squares, shared, cuda::Sum());
-  const Statistics statistics = statistics_of(Moments{static_cast<double>(p.size), mean, squares}, p.eps);
+  const Statistics statistics = statistics_of(mean, squares, rows.share, p.eps);
   const float* weight = rows.weight + row % p.groups * (p.size / p.repeat);
   const auto repeat = static_cast<uint32_t>(p.repeat);
   const auto store = [&](int i, float value) {
@@ -208,7 +213,8 @@ __global__ void __launch_bounds__(kThreads, 3)
   for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
   double mean = 0;
   if (p.centred) {
-    mean = cuda::reduce_lanes<kLanes>(sum, shared, lane, kColumns, cuda::Sum()) / static_cast<double>(p.size);
+    sum = cuda::reduce_lanes<kLanes>(sum, shared, lane, kColumns, cuda::Sum());
+    mean = quotient(sum, static_cast<double>(p.size), rows.share);
   }
   double squares = 0;
 #pragma unroll
@@ -217,7 +223,7 @@ __global__ void __launch_bounds__(kThreads, 3)
     if (lane + k * kLanes < size) squares += deviation * deviation;
   }
   squares = cuda::reduce_lanes<kLanes>(squares, shared, lane, kColumns, cuda::Sum());
-  const Statistics statistics = statistics_of(Moments{static_cast<double>(p.size), mean, squares}, p.eps);
+  const Statistics statistics = statistics_of(mean, squares, rows.share, p.eps);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
     const int i = lane + k * kLanes;
@@ -278,7 +284,8 @@ void normalise_cuda(const Normalise& layer, const PrepareArgs& args, std::vector
           if (p.elements() == 0) return;
           const auto* x = bindings.inputs[0].ptr<const float>();
           auto* y = bindings.outputs[0].ptr<float>();
-          const Rows rows{p, reinterpret_cast<const float*>(packed->data()), p.parameters(), 0, 0};
+          const Rows rows{
+              p, 1 / static_cast<double>(p.size), reinterpret_cast<const float*>(packed->data()), p.parameters(), 0, 0};
           if (p.inner == 1 && p.size <= held) {
             launch_held_rows(context, rows, x, y);
           } else if (in_chunks(p)) {
