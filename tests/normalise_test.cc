@@ -61,6 +61,25 @@ TEST_CASE("norms over rows that are shared by threads and blocks") {
   check_layer(*make_layer("RMSNorm", {{"normalized_shape", 70000}}), Shape{2, 70000}, "RMSNorm");
 }
 
+// On CUDA: channels that end inside a tile of 8192 elements and in vectors of 4, and more tiles than the sums may lead
+// by.
+TEST_CASE("norms over long rows of short channels, and many long rows") {
+  const int64_t channels = 66000;
+  for (const int64_t length : {1, 2, 3, 5, 100, 4099}) {
+    const int64_t count = length < 100 ? channels : 2 * (channels / length + 1);
+    check_layer(*make_layer("GroupNorm", {{"num_groups", 2}, {"num_channels", 2 * count}}), Shape{1, 2 * count, length},
+                "GroupNorm");
+  }
+  check_layer(*make_layer("GlobalLayerNorm", {{"channel_size", 9}}), random_inputs({2, 9, 8192}, 1e4F),
+              random_parameters(*make_layer("GlobalLayerNorm", {{"channel_size", 9}})), "GlobalLayerNorm, far");
+  const int64_t rows = cuda_available() ? 25 : 1;
+  for (const int64_t length : {73728, 73729, 100004}) {
+    check_layer(*make_layer("InstanceNorm1d", {{"num_features", 2}, {"affine", true}}), Shape{rows, 2, length},
+                "InstanceNorm1d");
+    check_layer(*make_layer("RMSNorm", {{"normalized_shape", length}}), Shape{rows, length}, "RMSNorm");
+  }
+}
+
 TEST_CASE("norms over rows at both sides of what is held") {
   for (const int64_t size : {255, 256, 257, 1024, 1025, 8191, 8193, 32767, 32769, 65535, 65536, 65537}) {
     const auto instance = make_layer("InstanceNorm1d", {{"num_features", 3}, {"affine", true}});
