@@ -17,7 +17,7 @@ std::vector<Tensor> random_inputs(const Shape& shape, float offset = 0) {
 }
 
 TEST_CASE("LayerNorm and RMSNorm over last axes and over channels") {
-  for (const int64_t size : {1, 3, 31, 32, 33, 130, 256, 257, 1025}) {
+  for (const int64_t size : {1, 3, 31, 32, 33, 64, 65, 128, 130, 256, 257, 511, 513, 1025}) {
     for (const char* type : {"LayerNorm", "RMSNorm"}) {
       const std::string what = std::string(type) + " of " + std::to_string(size);
       check_layer(*make_layer(type, {{"normalized_shape", size}}), Shape{2, 5, size}, what);

@@ -2,7 +2,7 @@
 //
 // Mapping: contiguous rows of up to 65536 elements are read once, held by a warp or a block (layers/held_rows.cuh).
 // Mean first, then deviations from it, in double. Longer ones are normalise_long.cu's. Rows that lie apart go side by
-// side, a block taking 32 columns by 8 lanes; up to 256 elements are held in registers, else a thread takes 16 elements
+// side, a block taking 32 columns by 8 lanes; up to 512 elements are held in registers, else a thread takes 16 elements
 // at a time into registers, their moments in two passes there, and merges those into its own in double; the second
 // read, to normalise, comes from the cache while it can. Lanes are merged as a tree in shared memory. Limits: 64-bit
 // sizes; the grid rides on x. The same order, and so the same bits, each run.
@@ -20,6 +20,8 @@ namespace strand::layers {
 namespace {
 
 constexpr int kThreads = cuda::kThreads;
+constexpr int kLanes = 8;  // of rows that lie apart
+constexpr int kColumns = kThreads / kLanes;
 constexpr int kBatch = 16;
 
 struct Rows {
@@ -65,8 +67,6 @@ __device__ Moments moments_of(const float* x, int64_t stride, int64_t begin, int
 // Rows that lie `inner` apart, 32 columns by 8 lanes.
 __global__ void __launch_bounds__(kThreads)
     columns_kernel(const float* __restrict__ x, float* __restrict__ y, const Rows rows) {
-  constexpr int kLanes = 8;
-  constexpr int kColumns = kThreads / kLanes;
   __shared__ Moments shared[kThreads];
   const NormProblem& p = rows.problem;
   const int lane = static_cast<int>(threadIdx.x) / kColumns;
@@ -144,46 +144,66 @@ __global__ void __launch_bounds__(Held::kBlock)
   for (int k = 0; k < kShared; ++k) store(lane + (kValues + k) * kLanes, held[k * kBlock + threadIdx.x]);
 }
 
-// Rows of up to 256 elements that lie `inner` apart, 32 columns by 8 lanes, a thread's elements in registers.
-__global__ void __launch_bounds__(kThreads, 3)
+// Rows of up to 8 kValues elements that lie `inner` apart, 32 columns by 8 lanes, a thread's elements in registers.
+template <int kValues>
+__global__ void __launch_bounds__(kThreads, kValues == 64   ? 2
+                                            : kValues == 32 ? 4
+                                                            : 6)
     held_columns_kernel(const float* __restrict__ x, float* __restrict__ y, const Rows rows) {
-  constexpr int kLanes = 8;
-  constexpr int kColumns = kThreads / kLanes;
-  constexpr int kValues = 32;
-  __shared__ double shared[kThreads];
+  __shared__ double shared[2][kLanes][kColumns];
   const NormProblem& p = rows.problem;
   const int lane = static_cast<int>(threadIdx.x) / kColumns;
-  const int64_t row = blockIdx.x % rows.tiles * kColumns + threadIdx.x % kColumns;
-  const int64_t offset = blockIdx.x / rows.tiles * p.size * p.inner + row;
+  const int column = static_cast<int>(threadIdx.x) % kColumns;
+  const int64_t row = blockIdx.x % rows.tiles * kColumns + column;
   const int size = row < rows.count ? static_cast<int>(p.size) : 0;  // threads without a row only keep the barriers
+  const int64_t offset = (blockIdx.x / rows.tiles * p.size + lane) * p.inner + row;
+  int left = size - lane;  // an element k lanes further is inside where k is below it
+  const auto step = static_cast<int>(kLanes * p.inner * static_cast<int64_t>(sizeof(float)));
+  const auto over_lanes = [column](const double(&values)[kLanes][kColumns]) {
+    double sum = 0;
+#pragma unroll
+    for (int i = 0; i < kLanes; ++i) sum += values[i][column];
+    return sum;
+  };
   float values[kValues];
-  double sum = 0;
+  const auto* from = reinterpret_cast<const char*>(x + offset);
+  forget(from);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
-    const int i = lane + k * kLanes;
-    values[k] = i < size ? x[offset + i * p.inner] : 0.0F;
+    values[k] = k * kLanes < left ? *reinterpret_cast<const float*>(from + k * static_cast<int64_t>(step)) : 0.0F;
   }
-#pragma unroll
-  for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
   double mean = 0;
   if (p.centred) {
-    sum = cuda::reduce_lanes<kLanes>(sum, shared, lane, kColumns, cuda::Sum());
-    mean = quotient(sum, static_cast<double>(p.size), rows.share);
+    double sum = 0;
+#pragma unroll
+    for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
+    shared[0][lane][column] = sum;
+    __syncthreads();
+    mean = quotient(over_lanes(shared[0]), static_cast<double>(p.size), rows.share);
   }
   double squares = 0;
+  forget(left);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
+    forget(values[k]);
     const double deviation = static_cast<double>(values[k]) - mean;
-    if (lane + k * kLanes < size) squares += deviation * deviation;
+    if (k * kLanes < left) squares += deviation * deviation;
   }
-  squares = cuda::reduce_lanes<kLanes>(squares, shared, lane, kColumns, cuda::Sum());
-  const Statistics statistics = statistics_of(mean, squares, rows.share, p.eps);
+  shared[1][lane][column] = squares;
+  __syncthreads();
+  const Statistics statistics = statistics_of(mean, over_lanes(shared[1]), rows.share, p.eps);
+  const float* weight = rows.weight + lane;
+  const float* bias = weight + rows.biases;
+  auto* to = reinterpret_cast<char*>(y + offset);
+  forget(weight);
+  forget(bias);
+  forget(to);
+  forget(left);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
-    const int i = lane + k * kLanes;
-    if (i < size) {
-      y[offset + i * p.inner] =
-          fmaf(statistics.normal(values[k]), __ldg(rows.weight + i), __ldg(rows.weight + rows.biases + i));
+    if (k * kLanes < left) {
+      *reinterpret_cast<float*>(to + k * static_cast<int64_t>(step)) =
+          fmaf(statistics.normal(values[k]), __ldg(weight + k * kLanes), __ldg(bias + k * kLanes));
     }
   }
 }
@@ -197,9 +217,15 @@ void launch_held_rows(const Context& context, Rows rows, const float* x, float* 
 
 void launch_columns(const Context& context, Rows rows, const float* x, float* y) {
   rows.count = rows.problem.inner;
-  rows.tiles = ceil_div(rows.count, 32);
+  rows.tiles = ceil_div(rows.count, kColumns);
   const unsigned grid = cuda::grid_size(checked_mul(rows.tiles, rows.problem.outer), "norm");
-  const auto kernel = rows.problem.size <= 256 ? held_columns_kernel : columns_kernel;
+  const bool narrow = rows.count <= INT32_MAX / (kLanes * int64_t{sizeof(float)});  // steps fit 32 bits
+  const int64_t each = narrow ? ceil_div(rows.problem.size, kLanes) : INT64_MAX;
+  const auto kernel = each <= 8    ? held_columns_kernel<8>
+                      : each <= 16 ? held_columns_kernel<16>
+                      : each <= 32 ? held_columns_kernel<32>
+                      : each <= 64 ? held_columns_kernel<64>
+                                   : columns_kernel;
   kernel<<<grid, kThreads, 0, cuda::stream(context)>>>(x, y, rows);
   cuda::check_launch("norm");
 }

@@ -102,7 +102,7 @@ __device__ double2 sums_of(float (&values)[kValues], int count, bool centred, do
   double squares = 0;
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
-    asm volatile("" : "+f"(values[k]));  // else all of them stay in double, in twice the registers
+    forget(values[k]);
     const double deviation = static_cast<double>(values[k]) - mean;
     if (place<kVectors>(k) < count) squares += deviation * deviation;
   }
