@@ -96,52 +96,77 @@ __global__ void __launch_bounds__(Held::kBlock)
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (kBlock / kLanes) + threadIdx.x / kLanes;
   const int size = row < rows.count ? static_cast<int>(p.size) : 0;  // threads without a row only keep the barriers
-  if (size > 0) {
-    x += row * p.size;
-    y += row * p.size;
-  }
+  const int64_t offset = row * p.size + lane;
+  int left = size - lane;  // an element k lanes further is inside where k is below it
   float values[kValues];
+  const float* from = x + offset;
+  forget(from);
 #pragma unroll
-  for (int k = 0; k < kValues; ++k) values[k] = lane + k * kLanes < size ? x[lane + k * kLanes] : 0.0F;
+  for (int k = 0; k < kValues; ++k) values[k] = k * kLanes < left ? from[k * kLanes] : 0.0F;
   double sum = 0;
 #pragma unroll 8
   for (int k = 0; k < kShared; ++k) {
-    const int i = lane + (kValues + k) * kLanes;
-    const float value = i < size ? x[i] : 0.0F;
+    const int i = (kValues + k) * kLanes;
+    const float value = i < left ? from[i] : 0.0F;
     held[k * kBlock + threadIdx.x] = value;
     sum += static_cast<double>(value);
   }
-#pragma unroll
-  for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
   double mean = 0;
   if (p.centred) {
+#pragma unroll
+    for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
     sum = cuda::reduce_neighbours<kLanes>(sum, shared, cuda::Sum());
     mean = quotient(sum, static_cast<double>(p.size), rows.share);
   }
   double squares = 0;
+  forget(left);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
+    forget(values[k]);
     const double deviation = static_cast<double>(values[k]) - mean;
-    if (lane + k * kLanes < size) squares += deviation * deviation;
+    if (k * kLanes < left) squares += deviation * deviation;
   }
 #pragma unroll 8
   for (int k = 0; k < kShared; ++k) {
     const double deviation = static_cast<double>(held[k * kBlock + threadIdx.x]) - mean;
-    if (lane + (kValues + k) * kLanes < size) squares += deviation * deviation;
+    if ((kValues + k) * kLanes < left) squares += deviation * deviation;
   }
   squares = cuda::reduce_neighbours<kLanes>(squares, shared, cuda::Sum());
   const Statistics statistics = statistics_of(mean, squares, rows.share, p.eps);
+
   const float* weight = rows.weight + row % p.groups * (p.size / p.repeat);
-  const auto repeat = static_cast<uint32_t>(p.repeat);
-  const auto store = [&](int i, float value) {
-    if (i >= size) return;
-    const uint32_t index = repeat > 1 ? static_cast<uint32_t>(i) / repeat : static_cast<uint32_t>(i);
-    y[i] = fmaf(statistics.normal(value), __ldg(weight + index), __ldg(weight + rows.biases + index));
-  };
+  float* to = y + offset;
+  forget(to);
+  forget(left);
+  // parameters(i): of the element i further than the thread's first.
+  const auto store = [&](const auto& parameters) {
+    const auto store_one = [&](int i, float value) {
+      if (i >= left) return;
+      const float2 own = parameters(i);
+      to[i] = fmaf(statistics.normal(value), own.x, own.y);
+    };
 #pragma unroll
-  for (int k = 0; k < kValues; ++k) store(lane + k * kLanes, values[k]);
+    for (int k = 0; k < kValues; ++k) store_one(k * kLanes, values[k]);
 #pragma unroll 8
-  for (int k = 0; k < kShared; ++k) store(lane + (kValues + k) * kLanes, held[k * kBlock + threadIdx.x]);
+    for (int k = 0; k < kShared; ++k) store_one((kValues + k) * kLanes, held[k * kBlock + threadIdx.x]);
+  };
+  if (left <= 0) return;
+  if (p.repeat == p.size) {  // one channel
+    const float2 own = make_float2(__ldg(weight), __ldg(weight + rows.biases));
+    store([own](int) { return own; });
+  } else if (p.repeat == 1) {
+    const float* own = weight + lane;
+    const float* bias = own + rows.biases;
+    forget(own);
+    forget(bias);
+    store([own, bias](int i) { return make_float2(__ldg(own + i), __ldg(bias + i)); });
+  } else {
+    const auto repeat = static_cast<uint32_t>(p.repeat);
+    store([weight, repeat, lane, &rows](int i) {
+      const uint32_t index = static_cast<uint32_t>(lane + i) / repeat;
+      return make_float2(__ldg(weight + index), __ldg(weight + rows.biases + index));
+    });
+  }
 }
 
 // Rows of up to 8 kValues elements that lie `inner` apart, 32 columns by 8 lanes, a thread's elements in registers.
