@@ -16,25 +16,16 @@
 
 #include "engine/buffer.h"
 #include "engine/checked.h"
-#include "layers/cuda_launch.cuh"
-#include "layers/cuda_reduce.cuh"
 #include "layers/norm/normalise_long.h"
-#include "layers/norm/statistics.cuh"
+#include "layers/norm/tiles.cuh"
 
 namespace strand::layers {
 namespace {
 
-constexpr int kBlock = 256;
-constexpr int kBlocks = 3;  // a multiprocessor: 80 registers a thread, 96 KB of elements in flight
-constexpr int kValues = 32;
-constexpr int kTile = kBlock * kValues;
+using namespace tiles;
 
 struct LongRows {
-  NormProblem problem;
-  const float* weight;             // [weights, biases]
-  int64_t biases;                  // so many floats after them
-  int64_t weights;                 // of a row
-  unsigned multiplier;             // n / repeat is n * multiplier >> 32 for n < 2 kTile and 1 < repeat < kTile
+  TiledRows row;
   unsigned tiles;                  // of a row
   unsigned count;                  // tiles of all rows
   unsigned lead;                   // tiles whose sums come before the first tile's values; at least a row
@@ -58,57 +49,6 @@ __device__ Task task_of(const LongRows& rows, unsigned ticket) {
   return past % 2 == 0 ? Task{rows.lead + past / 2, true} : Task{past / 2, false};
 }
 
-// Where in its tile a thread's k-th element lies.
-template <bool kVectors>
-__device__ int place(int k) {
-  const int self = static_cast<int>(threadIdx.x);
-  return kVectors ? (k / 4 * kBlock + self) * 4 + k % 4 : k * kBlock + self;
-}
-
-// Zeros past `count`, which is a multiple of 4 where there are vectors. kLast: nobody reads them again.
-template <bool kVectors, bool kLast>
-__device__ void load_tile(const float* x, int count, float (&values)[kValues]) {
-  if constexpr (kVectors) {
-#pragma unroll
-    for (int k = 0; k < kValues; k += 4) {
-      float4 v{0, 0, 0, 0};
-      const auto* from = reinterpret_cast<const float4*>(x + place<true>(k));
-      if (place<true>(k) < count) v = kLast ? __ldcs(from) : __ldcg(from);
-      values[k] = v.x;
-      values[k + 1] = v.y;
-      values[k + 2] = v.z;
-      values[k + 3] = v.w;
-    }
-  } else {
-#pragma unroll
-    for (int k = 0; k < kValues; ++k) {
-      const float* from = x + place<false>(k);
-      values[k] = 0;
-      if (place<false>(k) < count) values[k] = kLast ? __ldcs(from) : __ldcg(from);
-    }
-  }
-}
-
-template <bool kVectors>
-__device__ double2 sums_of(float (&values)[kValues], int count, bool centred, double* shared) {
-  double sum = 0;
-  double mean = 0;
-  if (centred) {
-#pragma unroll
-    for (int k = 0; k < kValues; ++k) sum += static_cast<double>(values[k]);
-    sum = cuda::reduce_neighbours<kBlock>(sum, shared, cuda::Sum());
-    mean = count == kTile ? sum * (1.0 / kTile) : sum / count;
-  }
-  double squares = 0;
-#pragma unroll
-  for (int k = 0; k < kValues; ++k) {
-    forget(values[k]);
-    const double deviation = static_cast<double>(values[k]) - mean;
-    if (place<kVectors>(k) < count) squares += deviation * deviation;
-  }
-  return {sum, cuda::reduce_neighbours<kBlock>(squares, shared, cuda::Sum())};
-}
-
 // Whether these were the last of their row; then all of them are seen by the block after a barrier. One thread's.
 __device__ bool publish_sums(const LongRows& rows, unsigned row, unsigned tile, double2 sums) {
   rows.sums[tile] = sums;
@@ -122,7 +62,7 @@ __device__ bool publish_sums(const LongRows& rows, unsigned row, unsigned tile, 
 
 // The row's statistics from its tiles' sums, for all that wait for them. The whole block's.
 __device__ void merge_row(const LongRows& rows, unsigned row, double* shared) {
-  const NormProblem& p = rows.problem;
+  const NormProblem& p = rows.row.problem;
   const double2* tiles = rows.sums + static_cast<int64_t>(row) * rows.tiles;
   double mean = 0;
   if (p.centred) {
@@ -159,52 +99,6 @@ __device__ float wait_for(const unsigned long long* word) {
   return __uint_as_float(static_cast<unsigned>(value));
 }
 
-// y from value(k) for a thread's k-th element.
-template <bool kVectors, class Value>
-__device__ void put_tile(float* y, int count, const Value& value) {
-  if constexpr (kVectors) {
-#pragma unroll
-    for (int k = 0; k < kValues; k += 4) {
-      if (place<true>(k) < count) {
-        __stcs(reinterpret_cast<float4*>(y + place<true>(k)),
-               make_float4(value(k), value(k + 1), value(k + 2), value(k + 3)));
-      }
-    }
-  } else {
-#pragma unroll
-    for (int k = 0; k < kValues; ++k) {
-      if (place<false>(k) < count) __stcs(y + place<false>(k), value(k));
-    }
-  }
-}
-
-// `begin`: the tile's, in its row.
-template <bool kVectors>
-__device__ void store_tile(const LongRows& rows, const Statistics& own, unsigned row, int64_t begin, int count,
-                           const float (&values)[kValues], float* y) {
-  const NormProblem& p = rows.problem;
-  const float* weight = rows.weight + static_cast<int64_t>(row % static_cast<unsigned>(p.groups)) * rows.weights;
-  const int64_t first = p.size <= INT32_MAX
-                            ? static_cast<int64_t>(static_cast<uint32_t>(begin) / static_cast<uint32_t>(p.repeat))
-                            : begin / p.repeat;
-  const int64_t rest = begin - first * p.repeat;
-  const auto index_of = [&](int i) {  // of the tile's i-th element
-    if (p.repeat >= kTile) return first + (i >= p.repeat - rest ? 1 : 0);
-    const auto from = static_cast<unsigned>(rest) + static_cast<unsigned>(i);
-    return first + (p.repeat == 1 ? from : __umulhi(from, rows.multiplier));
-  };
-  if (index_of(count - 1) == first) {  // as in most tiles of many times
-    const float factor = __ldg(weight + first);
-    const float shift = __ldg(weight + rows.biases + first);
-    put_tile<kVectors>(y, count, [&](int k) { return fmaf(own.normal(values[k]), factor, shift); });
-  } else {
-    put_tile<kVectors>(y, count, [&](int k) {
-      const int64_t index = index_of(place<kVectors>(k));
-      return fmaf(own.normal(values[k]), __ldg(weight + index), __ldg(weight + rows.biases + index));
-    });
-  }
-}
-
 // Shared words that are written again two tasks later: a barrier of the task between keeps their readers apart from it.
 template <bool kVectors>
 __global__ void __launch_bounds__(kBlock, kBlocks)
@@ -213,7 +107,7 @@ __global__ void __launch_bounds__(kBlock, kBlocks)
   __shared__ unsigned next[2];
   __shared__ float statistics[2][3];
   __shared__ bool complete;
-  const NormProblem& p = rows.problem;
+  const NormProblem& p = rows.row.problem;
   const bool leader = threadIdx.x == 0;
   if (leader) next[0] = atomicAdd(rows.ticket, 1U);
   __syncthreads();
@@ -229,7 +123,8 @@ __global__ void __launch_bounds__(kBlock, kBlocks)
     if (task.sums) {
       load_tile<kVectors, false>(x + offset, count, values);
       if (leader) next[turn] = atomicAdd(rows.ticket, 1U);  // arrives while the loads do
-      const double2 sums = sums_of<kVectors>(values, count, p.centred, shared);
+      const double share = count == kTile ? 1.0 / kTile : 1.0 / count;
+      const double2 sums = sums_of<kVectors>(values, count, share, p.centred, shared);
       if (leader) complete = publish_sums(rows, row, task.tile, sums);
       __syncthreads();
       if (complete) merge_row(rows, row, shared);
@@ -240,7 +135,7 @@ __global__ void __launch_bounds__(kBlock, kBlocks)
       if (self < 3) statistics[turn][self] = wait_for(rows.statistics + static_cast<int64_t>(row) * 3 + self);
       __syncthreads();
       const Statistics own{statistics[turn][0], statistics[turn][1], statistics[turn][2]};
-      store_tile<kVectors>(rows, own, row, begin, count, values, y + offset);
+      store_tile<kVectors>(rows.row, own, row, begin, count, values, y + offset);
     }
   }
 }
@@ -272,15 +167,11 @@ void normalise_long_rows(const Context& context, const NormProblem& p, const flo
   cuda::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, context.device().index), "norm");
   const unsigned blocks = std::min(tasks, static_cast<unsigned>(multiprocessors) * kBlocks);
   LongRows rows{};
-  rows.problem = p;
-  rows.weight = parameters;
-  rows.biases = p.parameters();
-  rows.weights = p.size / p.repeat;
-  rows.multiplier = p.repeat > 1 && p.repeat < kTile ? static_cast<unsigned>(ceil_div(int64_t{1} << 32, p.repeat)) : 0;
+  rows.row = tiled_rows(p, parameters);
   rows.count = tasks / 2;
   rows.tiles = static_cast<unsigned>(sizes.tiles / p.outer);
-  // As many as run at once: then a row's statistics are there, more often than not, before they are waited for.
-  rows.lead = std::min(rows.count, rows.tiles + blocks);
+  // About as many as run at once: then a row's statistics are there, more often than not, before they are waited for.
+  rows.lead = std::min(rows.count, rows.tiles + blocks / 4 * 3);
   rows.sums = reinterpret_cast<double2*>(workspace);
   rows.statistics = reinterpret_cast<unsigned long long*>(workspace + sizes.sums);
   rows.done = reinterpret_cast<unsigned*>(rows.statistics + 3 * p.outer);
