@@ -1,11 +1,12 @@
 // LayerNorm, GroupNorm, InstanceNorm1d and RMSNorm on CUDA, on rows as in normalise.h.
 //
-// Mapping: contiguous rows of up to 65536 elements are read once, held by a warp or a block (layers/held_rows.cuh).
-// Mean first, then deviations from it, in double. Longer ones are normalise_long.cu's. Rows that lie apart go side by
-// side, a block taking 32 columns by 8 lanes; up to 512 elements are held in registers, else a thread takes 16 elements
-// at a time into registers, their moments in two passes there, and merges those into its own in double; the second
-// read, to normalise, comes from the cache while it can. Lanes are merged as a tree in shared memory. Limits: 64-bit
-// sizes; the grid rides on x. The same order, and so the same bits, each run.
+// Mapping: contiguous rows of up to 65536 elements are read once, held by a warp or a block (layers/held_rows.cuh) or,
+// from 8193, a cluster of blocks where there are clusters (normalise_cluster.cu). Mean first, then deviations from it,
+// in double. Longer ones are normalise_long.cu's. Rows that lie apart go side by side, a block taking 32 columns by 8
+// lanes; up to 512 elements are held in registers, else a thread takes 16 elements at a time into registers, their
+// moments in two passes there, and merges those into its own in double; the second read, to normalise, comes from the
+// cache while it can. Lanes are merged in shared memory. Limits: 64-bit sizes; the grid rides on x. The same order, and
+// so the same bits, each run.
 
 #include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"
@@ -260,13 +261,16 @@ void launch_columns(const Context& context, Rows rows, const float* x, float* y)
 void normalise_cuda(const Normalise& layer, const PrepareArgs& args, std::vector<Implementation>& list) {
   list.push_back(float32_implementation(args, "cuda.native", [&layer, &args] {
     const NormProblem p = layer.problem(args.inputs[0].shape);
-    const bool long_rows = p.inner == 1 && p.size > cuda::held_size();
+    const bool clusters = is_cluster_problem(p);
+    const bool long_rows = !clusters && p.inner == 1 && p.size > cuda::held_size();
     return function_kernel(
-        [p, long_rows, packed = layer.packed(args.weights)](const Context& context, const Bindings& bindings) {
+        [p, clusters, long_rows, packed = layer.packed(args.weights)](const Context& context,
+                                                                      const Bindings& bindings) {
           if (p.elements() == 0) return;
           const auto* x = bindings.inputs[0].ptr<const float>();
           auto* y = bindings.outputs[0].ptr<float>();
           const auto* parameters = reinterpret_cast<const float*>(packed->data());
+          if (clusters) return normalise_cluster_rows(context, p, parameters, x, y);
           if (long_rows) return normalise_long_rows(context, p, parameters, x, y, bindings.workspace);
           const Rows rows{p, 1 / static_cast<double>(p.size), parameters, p.parameters(), 0, 0};
           if (p.inner == 1) {
