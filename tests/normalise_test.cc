@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "tests/make_layer.h"
@@ -128,6 +129,34 @@ TEST_CASE("CumulativeLayerNorm at odd sizes and far from zero") {
     check_layer(*layer, Shape{0, channels, 5}, "CumulativeLayerNorm");
     check_layer(*layer, Shape{2, channels, 0}, "CumulativeLayerNorm");
     check_layer(*layer, random_inputs({2, channels, 100}, 1000), random_parameters(*layer), "CumulativeLayerNorm, far");
+  }
+  for (const int64_t channels : {32, 33, 64, 65, 128, 129, 256, 257, 512, 513}) {
+    const auto layer = make_layer("CumulativeLayerNorm", {{"channel_size", channels}});
+    for (const int64_t length : {1, 33, 128, 257})
+      check_layer(*layer, Shape{3, channels, length}, "CumulativeLayerNorm");
+  }
+  const auto layer = make_layer("CumulativeLayerNorm", {{"channel_size", 2}});
+  check_layer(*layer, random_inputs({1, 2, 256 * 300 + 5}, -1e4F), random_parameters(*layer),
+              "CumulativeLayerNorm, long");
+  // A value that stands apart first: all others are as far from it.
+  std::vector<Tensor> inputs = random_inputs({2, 2, 5000}, 1e5F);
+  inputs[0].as<float>()[0] = 0;
+  check_layer(*layer, inputs, random_parameters(*layer), "CumulativeLayerNorm from 0");
+}
+
+// On CUDA blocks meet in an order that no run repeats.
+TEST_CASE("norms whose blocks wait for each other give the same bits each run") {
+  if (!cuda_available()) return;
+  for (const auto& layer : {make_layer("CumulativeLayerNorm", {{"channel_size", 5}}),
+                            make_layer("GlobalLayerNorm", {{"channel_size", 5}})}) {
+    const std::vector<Tensor> inputs = random_inputs({3, 5, 70001}, 10);
+    const Parameters parameters = random_parameters(*layer);
+    const std::vector<Tensor> first = run_implementation(*layer, "cuda.native", inputs, parameters);
+    const auto bytes = static_cast<size_t>(first[0].type().bytes());
+    for (int run = 0; run < 20; ++run) {
+      const std::vector<Tensor> again = run_implementation(*layer, "cuda.native", inputs, parameters);
+      CHECK(std::memcmp(first[0].view().data, again[0].view().data, bytes) == 0);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// CumulativeLayerNorm on CUDA, [N, C, L], in three launches:
+// CumulativeLayerNorm on CUDA, [N, C, L]: cumulative_held.cu's up to 512 channels, else in three launches:
 // moments: a thread a time (neighbours in neighbouring threads), over its channels in two passes, to the workspace;
 // scan: a block a batch element; each thread merges a stretch of times, one thread the stretches' moments in order, and
 //   then each thread writes its times' statistics, again in order;
@@ -9,6 +9,7 @@
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
 #include "layers/norm/cumulative.h"
+#include "layers/norm/cumulative_held.h"
 #include "layers/norm/moments.h"
 
 namespace strand::layers {
@@ -101,23 +102,28 @@ void cumulative_cuda(const CumulativeLayerNorm& layer, const PrepareArgs& args, 
   list.push_back(float32_implementation(args, "cuda.native", [&layer, &args] {
     const CumulativeProblem p = layer.problem(args.inputs[0].shape);
     const int64_t times = checked_mul(p.batch, p.length);
+    const bool held = is_held_cumulative(p);
+    const int64_t bytes = held ? held_cumulative_workspace(p)
+                               : checked_mul(times, static_cast<int64_t>(sizeof(Moments) + sizeof(Statistics)));
     return function_kernel(
-        [p, times, gamma = args.weights.floats("gamma"), beta = args.weights.floats("beta")](const Context& context,
-                                                                                             const Bindings& bindings) {
+        [p, times, held, gamma = args.weights.floats("gamma"), beta = args.weights.floats("beta")](
+            const Context& context, const Bindings& bindings) {
           if (times == 0) return;
           const auto* x = bindings.inputs[0].ptr<const float>();
+          auto* y = bindings.outputs[0].ptr<float>();
+          const auto* gammas = reinterpret_cast<const float*>(gamma->data());
+          const auto* betas = reinterpret_cast<const float*>(beta->data());
+          if (held) return held_cumulative(context, p, gammas, betas, x, y, bindings.workspace);
           auto* moments = reinterpret_cast<Moments*>(bindings.workspace);
           auto* statistics = reinterpret_cast<Statistics*>(moments + times);
           cuda::launch_flat(context, "cumulative moments", times, TimeMoments{x, moments, p.channels, p.length});
           scan_kernel<<<cuda::grid_size(p.batch, "cumulative scan"), kThreads, 0, cuda::stream(context)>>>(
               moments, statistics, p.length, p.eps);
           cuda::check_launch("cumulative scan");
-          cuda::launch_flat(
-              context, "CumulativeLayerNorm", times * p.channels,
-              Values{x, bindings.outputs[0].ptr<float>(), statistics, reinterpret_cast<const float*>(gamma->data()),
-                     reinterpret_cast<const float*>(beta->data()), p.channels, p.length});
+          cuda::launch_flat(context, "CumulativeLayerNorm", times * p.channels,
+                            Values{x, y, statistics, gammas, betas, p.channels, p.length});
         },
-        checked_mul(times, static_cast<int64_t>(sizeof(Moments) + sizeof(Statistics))));
+        bytes);
   }));
 }
 
