@@ -45,12 +45,24 @@ TEST_CASE("Upsample of long rows, and of many positions") {
     for (const double factor : {2.0, 3.0, 0.5, 1.7}) {
       check_layer(*by(factor, mode), Shape{2, 129, 2501}, "Upsample, long, by " + std::to_string(factor));
     }
+    // Whole vectors, of inputs closer and further apart, in short and long rows.
+    for (const double factor : {1.0, 1.125, 4.0 / 3, 1.5, 2.0, 2.25, 3.0, 4.0, 5.5, 256.0}) {
+      check_layer(*by(factor, mode), Shape{2, 3, 96}, "Upsample in vectors by " + std::to_string(factor));
+      const int64_t length = cuda_available() ? 9600 : 480;
+      const int64_t rows = cuda_available() && factor < 10 ? 30 : 2;
+      check_layer(*by(factor, mode), Shape{2, rows, length}, "Upsample in vectors, long, by " + std::to_string(factor));
+    }
     // numerator * out_length: 45000 * 47000 for nearest, of which a linear one has the double.
     check_layer(*to(47000, mode), Shape{1, 2, 45000}, "Upsample, below 2^31");
     check_layer(*to(47001, mode), Shape{1, 2, 46000}, "Upsample, above 2^31");
     check_layer(*to(33001, mode), Shape{1, 2, 32000}, "Upsample, below 2^31 doubled");
     check_layer(*to(32770, mode), Shape{1, 2, 32765}, "Upsample, just below 2^31 doubled");
     check_layer(*to(32771, mode), Shape{1, 2, 32765}, "Upsample, above 2^31 doubled");
+  }
+  for (const int64_t size : {4, 8, 1000, 1004, 4000}) {
+    check_layer(*to(size, "linear"), Shape{2, 3, 1000}, "Upsample in vectors to " + std::to_string(size));
+    check_layer(*to(size, "linear", true), Shape{2, 3, size / 2}, "Upsample aligned, in vectors");
+    check_layer(*to(size, "linear", true), Shape{2, 3, size - 1}, "Upsample aligned, in vectors");
   }
   check_layer(*to(33001, "linear", true), Shape{1, 2, 60000}, "Upsample aligned, below 2^31");
   check_layer(*to(47001, "linear", true), Shape{1, 2, 46000}, "Upsample aligned, above 2^31");
