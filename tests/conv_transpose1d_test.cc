@@ -75,6 +75,12 @@ TEST_CASE("ConvTranspose1d over channels and geometries") {
   for (const Case& c : cases()) {
     check_layer(*make(c), Shape{c.batch, c.in_channels, c.length}, to_string(c));
   }
+  // On CUDA: enough long rows for several outputs a thread, of lengths that are whole vectors and that are not.
+  const int64_t length = cuda_available() ? 33000 : 330;
+  for (const Case& c : {Case{1, 2, 129, length, 4, 2, 1, 1}, Case{1, 2, 129, length + 1, 3, 2, 1, 1, 0, 2},
+                        Case{1, 1, 65, length, 15, 5, 2, 0, 1}}) {
+    check_layer(*make(c), Shape{c.batch, c.in_channels, c.length}, to_string(c));
+  }
 }
 
 // The formula, on the Conv1d's outputs, in double.

@@ -18,6 +18,7 @@
 #include "engine/checked.h"
 #include "layers/conv_transpose1d/conv_transpose1d.h"
 #include "layers/conv_transpose1d/conv_transpose1d_conv.h"
+#include "layers/conv_transpose1d/interleave.cuh"
 #include "layers/convolution.h"
 #include "layers/cuda_launch.cuh"
 #include "layers/implementation_list.h"
@@ -227,37 +228,6 @@ std::unique_ptr<Kernel> prepare(const ConvTransposeProblem& p, const PrepareArgs
   });
 }
 
-// y from the Conv1d's outputs.
-struct Interleave {
-  int64_t outputs;
-  int64_t stride;
-  int64_t divisor;
-  int64_t phases;
-  int64_t offset;  // t + offset is a position of z times the stride, and a phase
-  int64_t out_length;
-  int64_t positions;
-  const float* z;
-  const float* bias;  // or null
-  float* y;
-
-  template <class Index>
-  __device__ float load(Index i) const {
-    const Index row = i / static_cast<Index>(out_length);
-    const Index t = i - row * static_cast<Index>(out_length) + static_cast<Index>(offset);
-    const Index m = t / static_cast<Index>(stride);
-    const Index phase = t - m * static_cast<Index>(stride);
-    const Index of_divisor = phase / static_cast<Index>(divisor);
-    if (of_divisor * static_cast<Index>(divisor) != phase) {
-      return bias == nullptr ? 0.0F : bias[row % static_cast<Index>(outputs)];
-    }
-    return z[(static_cast<int64_t>(row) * phases + of_divisor) * positions + m];
-  }
-  template <class Index>
-  __device__ void store(Index i, float value) const {
-    y[i] = value;
-  }
-};
-
 // What the Conv1d is prepared with; kept while it may be.
 struct AsConv {
   ConvTransposeProblem problem;
@@ -314,12 +284,18 @@ class InterleavedKernel final : public Kernel {
       inner.workspace = bindings.workspace + z_bytes();
       (count == chunk_ ? whole_ : rest_)->run(context, inner);
       const int64_t row = p.out_channels * p.out_length;
-      cuda::launch_flat(
-          context, "ConvTranspose1d, interleaving", count * row,
-          Interleave{p.out_channels, p.stride, as_.divisor, as_.phases, p.offset - as_.first_position * p.stride,
-                     p.out_length, as_.positions, z.ptr<const float>(),
-                     bias_ == nullptr ? nullptr : reinterpret_cast<const float*>(bias_->data()),
-                     bindings.outputs[0].ptr<float>() + first * row});
+      const Interleave interleave{static_cast<uint32_t>(p.out_channels),
+                                  static_cast<uint32_t>(p.offset - as_.first_position * p.stride),
+                                  p.out_length,
+                                  DivideBy(p.stride),
+                                  DivideBy(as_.divisor),
+                                  as_.phases,
+                                  as_.positions,
+                                  z.ptr<const float>(),
+                                  bias_ == nullptr ? nullptr : reinterpret_cast<const float*>(bias_->data()),
+                                  bindings.outputs[0].ptr<float>() + first * row};
+      cuda::launch_rows(context, "ConvTranspose1d, interleaving", count * p.out_channels, interleave.fours(),
+                        interleave);
     }
   }
 
