@@ -15,6 +15,7 @@
 
 #include "engine/checked.h"
 #include "layers/cuda_launch.cuh"
+#include "layers/forget.cuh"
 #include "layers/norm/cumulative_held.h"
 #include "layers/norm/statistics.cuh"
 
@@ -166,7 +167,7 @@ __global__ void __launch_bounds__(kThreads, kValues == 64 ? 2 : 4)
     const int64_t signal = n * p.channels * p.length;
     const int64_t offset = signal + lane * p.length + time;
     const auto* from = reinterpret_cast<const char*>(x + offset);
-    forget(from);
+    cuda::forget(from);
     float values[kValues];
 #pragma unroll
     for (int k = 0; k < kValues; ++k) {
@@ -212,10 +213,10 @@ __global__ void __launch_bounds__(kThreads, kValues == 64 ? 2 : 4)
     const float* gamma = tiles.gamma + lane;
     const float* beta = tiles.beta + lane;
     auto* to = reinterpret_cast<char*>(y + offset);
-    forget(gamma);
-    forget(beta);
-    forget(to);
-    forget(left);
+    cuda::forget(gamma);
+    cuda::forget(beta);
+    cuda::forget(to);
+    cuda::forget(left);
 #pragma unroll
     for (int k = 0; k < kValues; ++k) {
       if (k * kLanes < left) {

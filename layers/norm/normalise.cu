@@ -10,6 +10,7 @@
 
 #include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"
+#include "layers/forget.cuh"
 #include "layers/held_rows.cuh"
 #include "layers/implementation_list.h"
 #include "layers/norm/moments.h"
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(Held::kBlock)
   int left = size - lane;  // an element k lanes further is inside where k is below it
   float values[kValues];
   const float* from = x + offset;
-  forget(from);
+  cuda::forget(from);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) values[k] = k * kLanes < left ? from[k * kLanes] : 0.0F;
   double sum = 0;
@@ -120,10 +121,10 @@ __global__ void __launch_bounds__(Held::kBlock)
     mean = quotient(sum, static_cast<double>(p.size), rows.share);
   }
   double squares = 0;
-  forget(left);
+  cuda::forget(left);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
-    forget(values[k]);
+    cuda::forget(values[k]);
     const double deviation = static_cast<double>(values[k]) - mean;
     if (k * kLanes < left) squares += deviation * deviation;
   }
@@ -137,8 +138,8 @@ __global__ void __launch_bounds__(Held::kBlock)
 
   const float* weight = rows.weight + row % p.groups * (p.size / p.repeat);
   float* to = y + offset;
-  forget(to);
-  forget(left);
+  cuda::forget(to);
+  cuda::forget(left);
   // parameters(i): of the element i further than the thread's first.
   const auto store = [&](const auto& parameters) {
     const auto store_one = [&](int i, float value) {
@@ -158,8 +159,8 @@ __global__ void __launch_bounds__(Held::kBlock)
   } else if (p.repeat == 1) {
     const float* own = weight + lane;
     const float* bias = own + rows.biases;
-    forget(own);
-    forget(bias);
+    cuda::forget(own);
+    cuda::forget(bias);
     store([own, bias](int i) { return make_float2(__ldg(own + i), __ldg(bias + i)); });
   } else {
     const auto repeat = static_cast<uint32_t>(p.repeat);
@@ -193,7 +194,7 @@ __global__ void __launch_bounds__(kThreads, kValues == 64   ? 2
   };
   float values[kValues];
   const auto* from = reinterpret_cast<const char*>(x + offset);
-  forget(from);
+  cuda::forget(from);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
     values[k] = k * kLanes < left ? *reinterpret_cast<const float*>(from + k * static_cast<int64_t>(step)) : 0.0F;
@@ -208,10 +209,10 @@ __global__ void __launch_bounds__(kThreads, kValues == 64   ? 2
     mean = quotient(over_lanes(shared[0]), static_cast<double>(p.size), rows.share);
   }
   double squares = 0;
-  forget(left);
+  cuda::forget(left);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
-    forget(values[k]);
+    cuda::forget(values[k]);
     const double deviation = static_cast<double>(values[k]) - mean;
     if (k * kLanes < left) squares += deviation * deviation;
   }
@@ -221,10 +222,10 @@ __global__ void __launch_bounds__(kThreads, kValues == 64   ? 2
   const float* weight = rows.weight + lane;
   const float* bias = weight + rows.biases;
   auto* to = reinterpret_cast<char*>(y + offset);
-  forget(weight);
-  forget(bias);
-  forget(to);
-  forget(left);
+  cuda::forget(weight);
+  cuda::forget(bias);
+  cuda::forget(to);
+  cuda::forget(left);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
     if (k * kLanes < left) {

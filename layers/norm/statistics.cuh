@@ -6,17 +6,6 @@
 
 namespace strand::layers {
 
-// After it the value is another one to the compiler, which must compute again what it had from it: else it keeps the
-// doubles of all values that a thread holds, or bits and addresses of each, from one use to the next, and runs out of
-// registers.
-__device__ inline void forget(float& value) { asm("" : "+f"(value)); }
-__device__ inline void forget(int& value) { asm("" : "+r"(value)); }
-template <class T>
-__device__ void forget(T*& value) {  // to global memory
-  asm("" : "+l"(value));
-  __builtin_assume(__isGlobal(value));
-}
-
 // sum / count, rounded as a division is (Markstein 1990); share is 1 / count, rounded. NaN where the sum is Inf: then
 // so are the deviations.
 __device__ inline double quotient(double sum, double count, double share) {

@@ -4,6 +4,7 @@
 
 #include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"
+#include "layers/forget.cuh"
 #include "layers/norm/normalise.h"
 #include "layers/norm/statistics.cuh"
 
@@ -45,7 +46,7 @@ template <bool kVectors, bool kLast>
 __device__ void load_tile(const float* x, int count, float (&values)[kValues]) {
   const float* from = x + first_place<kVectors>();
   const int left = count - first_place<kVectors>();
-  forget(from);
+  cuda::forget(from);
 #pragma unroll
   for (int k = 0; k < kValues; k += kVectors ? 4 : 1) {
     const bool inside = further<kVectors>(k) < left;
@@ -78,10 +79,10 @@ __device__ double2 sums_of(float (&values)[kValues], int count, double share, bo
   }
   double squares = 0;
   int left = count - first_place<kVectors>();
-  forget(left);
+  cuda::forget(left);
 #pragma unroll
   for (int k = 0; k < kValues; ++k) {
-    forget(values[k]);
+    cuda::forget(values[k]);
     const double deviation = static_cast<double>(values[k]) - mean;
     if (further<kVectors>(k) < left) squares += deviation * deviation;
   }
@@ -93,8 +94,8 @@ template <bool kVectors, class Value>
 __device__ void put_tile(float* y, int count, const Value& value) {
   float* to = y + first_place<kVectors>();
   int left = count - first_place<kVectors>();
-  forget(to);
-  forget(left);
+  cuda::forget(to);
+  cuda::forget(left);
 #pragma unroll
   for (int k = 0; k < kValues; k += kVectors ? 4 : 1) {
     if (further<kVectors>(k) >= left) continue;
