@@ -11,6 +11,7 @@
 
 #include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"
+#include "layers/forget.cuh"
 #include "layers/held_rows.cuh"
 #include "layers/implementation_list.h"
 #include "layers/softmax/softmax.h"
@@ -80,18 +81,17 @@ __global__ void __launch_bounds__(Held::kBlock)
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (kBlock / kLanes) + threadIdx.x / kLanes;
   const int size = row < rows.count ? static_cast<int>(rows.size) : 0;  // threads without a row only keep the barriers
-  if (size > 0) {
-    x += row * rows.size;
-    y += row * rows.size;
-  }
+  int left = size - lane;  // an element k lanes further is inside where k is below it
+  const float* from = x + row * rows.size + lane;
+  cuda::forget(from);
   float values[kValues];
 #pragma unroll
-  for (int k = 0; k < kValues; ++k) values[k] = lane + k * kLanes < size ? x[lane + k * kLanes] : -INFINITY;
+  for (int k = 0; k < kValues; ++k) values[k] = k * kLanes < left ? from[k * kLanes] : -INFINITY;
   float max = -INFINITY;
 #pragma unroll 8
   for (int k = 0; k < kShared; ++k) {
-    const int i = lane + (kValues + k) * kLanes;
-    const float value = i < size ? x[i] : -INFINITY;
+    const int i = (kValues + k) * kLanes;
+    const float value = i < left ? from[i] : -INFINITY;
     held[k * kBlock + threadIdx.x] = value;
     max = fmaxf(max, value);
   }
@@ -100,29 +100,33 @@ __global__ void __launch_bounds__(Held::kBlock)
   max = cuda::reduce_neighbours<kLanes>(max, shared, cuda::Max());
   // From here on they are exp(x - max), or x - max for the logarithm; what lies behind the row's end adds nothing.
   float sum = 0;
+  cuda::forget(left);
   const auto take = [&](int i, float value) {
     const float distance = value - max;
     const float e = expf(distance);
-    if (i < size) sum += e;
+    if (i < left) sum += e;
     return kLog ? distance : e;
   };
 #pragma unroll
-  for (int k = 0; k < kValues; ++k) values[k] = take(lane + k * kLanes, values[k]);
+  for (int k = 0; k < kValues; ++k) values[k] = take(k * kLanes, values[k]);
 #pragma unroll 8
   for (int k = 0; k < kShared; ++k) {
     float& value = held[k * kBlock + threadIdx.x];
-    value = take(lane + (kValues + k) * kLanes, value);
+    value = take((kValues + k) * kLanes, value);
   }
   sum = cuda::reduce_neighbours<kLanes>(sum, shared, cuda::Sum());
   // sum is 1 to 65536, so its inverse loses no more than a rounding.
   const float last = kLog ? logf(sum) : 1 / sum;
+  float* to = y + row * rows.size + lane;
+  cuda::forget(to);
+  cuda::forget(left);
   const auto store = [&](int i, float value) {
-    if (i < size) y[i] = kLog ? value - last : value * last;
+    if (i < left) to[i] = kLog ? value - last : value * last;
   };
 #pragma unroll
-  for (int k = 0; k < kValues; ++k) store(lane + k * kLanes, values[k]);
+  for (int k = 0; k < kValues; ++k) store(k * kLanes, values[k]);
 #pragma unroll 8
-  for (int k = 0; k < kShared; ++k) store(lane + (kValues + k) * kLanes, held[k * kBlock + threadIdx.x]);
+  for (int k = 0; k < kShared; ++k) store((kValues + k) * kLanes, held[k * kBlock + threadIdx.x]);
 }
 
 void launch_held_rows(const Context& context, bool log, const AxisSplit& split, const float* x, float* y) {
