@@ -284,22 +284,32 @@ class InterleavedKernel final : public Kernel {
       inner.workspace = bindings.workspace + z_bytes();
       (count == chunk_ ? whole_ : rest_)->run(context, inner);
       const int64_t row = p.out_channels * p.out_length;
-      const Interleave interleave{static_cast<uint32_t>(p.out_channels),
-                                  static_cast<uint32_t>(p.offset - as_.first_position * p.stride),
-                                  p.out_length,
-                                  DivideBy(p.stride),
-                                  DivideBy(as_.divisor),
-                                  as_.phases,
-                                  as_.positions,
-                                  z.ptr<const float>(),
-                                  bias_ == nullptr ? nullptr : reinterpret_cast<const float*>(bias_->data()),
-                                  bindings.outputs[0].ptr<float>() + first * row};
-      cuda::launch_rows(context, "ConvTranspose1d, interleaving", count * p.out_channels, interleave.fours(),
-                        interleave);
+      float* y = bindings.outputs[0].ptr<float>() + first * row;
+      if (as_.divisor > 1) {
+        interleave<true>(context, count, z.ptr<const float>(), y);
+      } else {
+        interleave<false>(context, count, z.ptr<const float>(), y);
+      }
     }
   }
 
  private:
+  // `count` elements of the batch.
+  template <bool kGaps>
+  void interleave(const Context& context, int64_t count, const float* z, float* y) const {
+    const ConvTransposeProblem& p = problem_;
+    const Interleave<kGaps> outputs{static_cast<uint32_t>(p.out_channels),
+                                    static_cast<uint32_t>(p.offset - as_.first_position * p.stride),
+                                    static_cast<uint32_t>(p.out_length),
+                                    DivideBy(p.stride),
+                                    DivideBy(as_.divisor),
+                                    as_.phases,
+                                    as_.positions,
+                                    z,
+                                    bias_ == nullptr ? nullptr : reinterpret_cast<const float*>(bias_->data()),
+                                    y};
+    cuda::launch_rows(context, "ConvTranspose1d, interleaving", count * p.out_channels, outputs.fours(), outputs);
+  }
   int64_t z_bytes() const {
     return round_up(chunk_ * as_.conv.out_channels * as_.positions * static_cast<int64_t>(sizeof(float)),
                     Buffer::kAlignment);
