@@ -19,14 +19,11 @@ namespace {
 
 using namespace tiles;
 
-constexpr int kMost = 8;  // blocks of a cluster that every device with clusters has
-
 struct ClusterRows {
   TiledRows row;
-  double inverse;  // of the row's size
-  int blocks;
-  int share;             // elements of a block; the last has the rest
-  double share_inverse;  // of the share
+  cuda::ClusterRow cluster;
+  double inverse;        // of the row's size
+  double share_inverse;  // of the cluster's share
   double rest_inverse;
 };
 
@@ -36,15 +33,15 @@ __global__ void __launch_bounds__(kBlock, kBlocks)
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   namespace cg = cooperative_groups;
   __shared__ double shared[kBlock / 32];
-  __shared__ double2 sums[kMost];  // of all blocks
+  __shared__ double2 sums[cuda::kClusterBlocks];  // of all blocks
   const cg::cluster_group cluster = cg::this_cluster();
   const NormProblem& p = rows.row.problem;
-  const auto size = static_cast<int>(p.size);
+  const auto [size, blocks, share] = rows.cluster;
   const auto rank = static_cast<int>(cluster.block_rank());
-  const unsigned row = blockIdx.x / static_cast<unsigned>(rows.blocks);
-  const int begin = rank * rows.share;
-  const int count = min(size - begin, rows.share);
-  const bool last = rank == rows.blocks - 1;
+  const unsigned row = blockIdx.x / static_cast<unsigned>(blocks);
+  const int begin = rank * share;
+  const int count = min(size - begin, share);
+  const bool last = rank == blocks - 1;
   const int64_t offset = row * p.size + begin;
   cluster.barrier_arrive();
   float values[kValues];
@@ -53,18 +50,18 @@ __global__ void __launch_bounds__(kBlock, kBlocks)
       sums_of<kVectors>(values, count, last ? rows.rest_inverse : rows.share_inverse, p.centred, shared);
   cluster.barrier_wait();  // all blocks run, so their memory may be written
   const auto self = static_cast<int>(threadIdx.x);
-  if (self < rows.blocks) *cluster.map_shared_rank(sums + rank, self) = own;
+  if (self < blocks) *cluster.map_shared_rank(sums + rank, self) = own;
   cluster.sync();  // after it nobody touches another's memory
   double mean = 0;
   if (p.centred) {
     double sum = 0;
-    for (int i = 0; i < rows.blocks; ++i) sum += sums[i].x;
+    for (int i = 0; i < blocks; ++i) sum += sums[i].x;
     mean = quotient(sum, p.size, rows.inverse);
   }
   double squares = 0;
-  for (int i = 0; i < rows.blocks; ++i) {
-    const bool whole = i < rows.blocks - 1;
-    const double elements = whole ? rows.share : size - i * rows.share;
+  for (int i = 0; i < blocks; ++i) {
+    const bool whole = i < blocks - 1;
+    const double elements = whole ? share : size - i * share;
     const double distance = p.centred ? fma(-elements, mean, sums[i].x) : 0;  // of the means, times the elements
     squares += sums[i].y + distance * distance * (whole ? rows.share_inverse : rows.rest_inverse);
   }
@@ -73,42 +70,20 @@ __global__ void __launch_bounds__(kBlock, kBlocks)
 #endif
 }
 
-template <bool kVectors>
-void launch(const Context& context, const ClusterRows& rows, const float* x, float* y) {
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = static_cast<unsigned>(rows.blocks);
-  cluster.val.clusterDim.y = 1;
-  cluster.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(cuda::grid_size(checked_mul(rows.row.problem.outer, rows.blocks), "norm"));
-  config.blockDim = dim3(kBlock);
-  config.stream = cuda::stream(context);
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  cuda::check(cudaLaunchKernelEx(&config, cluster_kernel<kVectors>, x, y, rows), "norm");
-}
-
 }  // namespace
 
 bool is_cluster_problem(const NormProblem& p) {
-  if (p.inner != 1 || p.size <= kTile || p.size > kMost * kTile) return false;
-  cudaFuncAttributes attributes{};
-  cuda::check(cudaFuncGetAttributes(&attributes, cluster_kernel<true>), "norm");
-  return attributes.ptxVersion >= 90;  // what was compiled for less has an empty kernel
+  return p.inner == 1 && cuda::fits_cluster(p.size) && cuda::runs_in_clusters(cluster_kernel<true>, "norm");
 }
 
 void normalise_cluster_rows(const Context& context, const NormProblem& p, const float* parameters, const float* x,
                             float* y) {
-  ClusterRows rows{};
-  rows.row = tiled_rows(p, parameters);
-  rows.inverse = 1 / static_cast<double>(p.size);
-  rows.blocks = p.size <= 2 * kTile ? 2 : p.size <= 4 * kTile ? 4 : kMost;
-  rows.share = static_cast<int>(round_up(ceil_div(p.size, rows.blocks), 4));
-  rows.share_inverse = 1 / static_cast<double>(rows.share);
-  rows.rest_inverse = 1 / static_cast<double>(p.size - (rows.blocks - 1) * rows.share);
+  const cuda::ClusterRow cluster(p.size);
+  const int rest = cluster.size - (cluster.blocks - 1) * cluster.share;
+  const ClusterRows rows{tiled_rows(p, parameters), cluster, 1.0 / cluster.size, 1.0 / cluster.share, 1.0 / rest};
   const bool vectors = p.size % 4 == 0 && cuda::aligned16(x) && cuda::aligned16(y);
-  (vectors ? launch<true> : launch<false>)(context, rows, x, y);
+  cuda::launch_clusters(context, "norm", p.outer, cluster.blocks,
+                        vectors ? cluster_kernel<true> : cluster_kernel<false>, x, y, rows);
 }
 
 }  // namespace strand::layers

@@ -2,9 +2,8 @@
 // A contiguous row in tiles that a block holds in registers: loading one, its sums, and its normal values. For the
 // norms' .cu files; no memory of its own.
 
-#include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"
-#include "layers/forget.cuh"
+#include "layers/held_tiles.cuh"
 #include "layers/norm/normalise.h"
 #include "layers/norm/statistics.cuh"
 
@@ -12,10 +11,7 @@ namespace strand::layers {
 
 namespace tiles {
 
-constexpr int kBlock = 256;
-constexpr int kBlocks = 4;  // a multiprocessor: 64 registers a thread, 128 KB of elements in flight
-constexpr int kValues = 32;
-constexpr int kTile = kBlock * kValues;
+using namespace cuda::tiles;
 
 struct TiledRows {
   NormProblem problem;
@@ -29,40 +25,6 @@ inline TiledRows tiled_rows(const NormProblem& p, const float* parameters) {
   const bool divides = p.repeat > 1 && p.repeat < kTile;
   return {p, parameters, p.parameters(), p.size / p.repeat,
           divides ? static_cast<unsigned>(ceil_div(int64_t{1} << 32, p.repeat)) : 0};
-}
-
-// A thread's first element in its tile, and how much further its k-th one is.
-template <bool kVectors>
-__device__ int first_place() {
-  return static_cast<int>(threadIdx.x) * (kVectors ? 4 : 1);
-}
-template <bool kVectors>
-__device__ constexpr int further(int k) {
-  return kVectors ? k / 4 * 4 * kBlock + k % 4 : k * kBlock;
-}
-
-// Zeros past `count`, which is a multiple of 4 where there are vectors. kLast: nobody reads them again.
-template <bool kVectors, bool kLast>
-__device__ void load_tile(const float* x, int count, float (&values)[kValues]) {
-  const float* from = x + first_place<kVectors>();
-  const int left = count - first_place<kVectors>();
-  cuda::forget(from);
-#pragma unroll
-  for (int k = 0; k < kValues; k += kVectors ? 4 : 1) {
-    const bool inside = further<kVectors>(k) < left;
-    if constexpr (kVectors) {
-      float4 v{0, 0, 0, 0};
-      const auto* vector = reinterpret_cast<const float4*>(from + further<true>(k));
-      if (inside) v = kLast ? __ldcs(vector) : __ldcg(vector);
-      values[k] = v.x;
-      values[k + 1] = v.y;
-      values[k + 2] = v.z;
-      values[k + 3] = v.w;
-    } else {
-      values[k] = 0;
-      if (inside) values[k] = kLast ? __ldcs(from + further<false>(k)) : __ldcg(from + further<false>(k));
-    }
-  }
 }
 
 // Of `count` elements, whose inverse is `share`: their sum, 0 where the mean is not taken off, and the squared
@@ -87,25 +49,6 @@ __device__ double2 sums_of(float (&values)[kValues], int count, double share, bo
     if (further<kVectors>(k) < left) squares += deviation * deviation;
   }
   return {sum, cuda::reduce_neighbours<kBlock>(squares, shared, cuda::Sum())};
-}
-
-// y from value(k) for a thread's k-th element.
-template <bool kVectors, class Value>
-__device__ void put_tile(float* y, int count, const Value& value) {
-  float* to = y + first_place<kVectors>();
-  int left = count - first_place<kVectors>();
-  cuda::forget(to);
-  cuda::forget(left);
-#pragma unroll
-  for (int k = 0; k < kValues; k += kVectors ? 4 : 1) {
-    if (further<kVectors>(k) >= left) continue;
-    if constexpr (kVectors) {
-      __stcs(reinterpret_cast<float4*>(to + further<true>(k)),
-             make_float4(value(k), value(k + 1), value(k + 2), value(k + 3)));
-    } else {
-      __stcs(to + further<false>(k), value(k));
-    }
-  }
 }
 
 // `begin`: the tile's, in its row.
