@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -20,7 +21,8 @@ TEST_CASE("Softmax along every axis at odd sizes") {
 }
 
 TEST_CASE("Softmax over long rows") {
-  for (const int64_t length : {255, 256, 257, 1024, 1025, 5000, 8193, 32767, 32769, 40000, 65536, 65537}) {
+  for (const int64_t length :
+       {255, 256, 257, 1024, 1025, 5000, 8192, 8193, 16384, 16386, 32767, 32769, 40000, 65536, 65537}) {
     check_layer(*make_layer("Softmax", {{"dim", -1}}), Shape{3, length}, "Softmax");
     check_layer(*make_layer("Softmax", {{"dim", 0}}), Shape{length, 3}, "Softmax");
     check_layer(*make_layer("LogSoftmax", {{"dim", -1}}), Shape{3, length}, "LogSoftmax");
@@ -59,6 +61,22 @@ TEST_CASE("Softmax takes masks, NaN and Inf as PyTorch does") {
     const auto logarithm = make_layer("LogSoftmax", {{"dim", rows ? 1 : 0}});
     check_layer(*logarithm, inputs, {}, "LogSoftmax with NaN and Inf");
   }
+}
+
+// On CUDA several blocks share such a row, and some see nothing but the mask.
+TEST_CASE("Softmax of long rows takes masks, NaN and Inf as PyTorch does") {
+  constexpr int64_t kLength = 20002;
+  std::vector<Tensor> inputs;
+  inputs.push_back(random_tensor({5, kLength}));
+  const std::span<float> x = inputs[0].as<float>();
+  const auto row = [&](size_t i) { return x.subspan(i * kLength, kLength); };
+  std::ranges::fill(row(0).first(15000), -kInf);
+  std::ranges::fill(row(1), -kInf);
+  row(2)[kLength - 1] = std::numeric_limits<float>::quiet_NaN();
+  row(3)[7000] = kInf;
+  std::ranges::fill(row(4).last(kLength - 1), -kInf);
+  check_layer(*make_layer("Softmax", {{"dim", 1}}), inputs, {}, "Softmax, long, with NaN and Inf");
+  check_layer(*make_layer("LogSoftmax", {{"dim", 1}}), inputs, {}, "LogSoftmax, long, with NaN and Inf");
 }
 
 TEST_CASE("Softmax piece by piece") {

@@ -7,7 +7,8 @@
 // passes: maximum, sum, values; the second and third read from the cache while rows * size fits there (about 100 KB a
 // block). Reductions over lanes are trees in shared memory, in the same order each run. Limits: 64-bit sizes; the grid
 // rides on x. Bound by bytes, 8 an element, while the rows stay in the cache. Contiguous rows of up to 65536 elements
-// are read once: a thread holds 8 or 32 in registers, and 32 in shared memory where a row is longer than that.
+// are read once: a thread holds 8 or 32 in registers, and 32 in shared memory where a row is longer than that; from
+// 8193 elements softmax_cluster.cu's where there are clusters.
 
 #include "layers/cuda_launch.cuh"
 #include "layers/cuda_reduce.cuh"
@@ -15,6 +16,7 @@
 #include "layers/held_rows.cuh"
 #include "layers/implementation_list.h"
 #include "layers/softmax/softmax.h"
+#include "layers/softmax/softmax_cluster.h"
 
 namespace strand::layers {
 namespace {
@@ -144,12 +146,16 @@ void softmax_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Imple
   const auto& softmax = static_cast<const Softmax&>(layer);
   const AxisSplit split = softmax.split(args.inputs[0].shape);
   list.push_back(float32_implementation(args, "cuda.native", [split, log = softmax.log()] {
-    return function_kernel([split, log, held = cuda::held_size()](const Context& context, const Bindings& bindings) {
+    const bool clusters = is_cluster_softmax(split);
+    const int64_t held = cuda::held_size();
+    return function_kernel([split, log, clusters, held](const Context& context, const Bindings& bindings) {
       if (split.elements() == 0) return;
       const auto* x = bindings.inputs[0].ptr<const float>();
       auto* y = bindings.outputs[0].ptr<float>();
       if (split.inner > 1) {
         launch<false, 8>(context, log, split, x, y);
+      } else if (clusters) {
+        cluster_softmax(context, log, split, x, y);
       } else if (split.size <= held) {
         launch_held_rows(context, log, split, x, y);
       } else {
