@@ -101,66 +101,76 @@ struct Operands {
   int64_t taps;
 };
 
-// Outputs [Rows, count] of a strip Width wide, begun or added to what is there. The bias (or null) comes with the last
+// Outputs [Rows, count] of a strip Width wide, begun, or added to what is there. The bias (or null) comes with the last
 // products, at the end: small products added to a large bias one by one would lose themselves in it. `weights`: from
 // the first channel and tap, [channels, K, Rows]; `weight_stride`: floats a channel.
-template <int Rows, int Width>
-void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_stride, const float* bias, bool begin,
-           float* y, int64_t y_stride, int64_t count) {
+template <int Rows, int Width, bool Begin>
+void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_stride, const float* bias, float* y,
+           int64_t y_stride, int64_t count) {
   using Packet = typename Eigen::internal::find_best_packet<float, Width>::type;
   using Eigen::internal::ploadu, Eigen::internal::pset1, Eigen::internal::pstoreu;
   constexpr int kLanes = Eigen::internal::unpacket_traits<Packet>::size;
   constexpr int kPackets = Width / kLanes;
+  const bool cut = Width == kNarrow && count < Width;  // rows end before the strip does
   Packet sums[Rows][kPackets];
-  std::array<float, Width> edge{};  // a row that ends before the strip does
+  std::array<float, kNarrow> edge{};
   for (int r = 0; r < Rows; ++r) {
     const float* source = y + r * y_stride;
-    if (!begin && count < Width) {
-      std::copy_n(source, count, edge.data());
-      source = edge.data();
-    }
-    for (int i = 0; i < kPackets; ++i) {
-      sums[r][i] = begin ? pset1<Packet>(0.0F) : ploadu<Packet>(source + i * kLanes);
-    }
+    if (!Begin && cut) source = std::copy_n(source, count, edge.data()) - count;
+    for (int i = 0; i < kPackets; ++i) sums[r][i] = Begin ? pset1<Packet>(0.0F) : ploadu<Packet>(source + i * kLanes);
   }
-  for (int64_t c = 0; c < in.channels; ++c) {
+  int64_t c = 0;
+  do {  // there are a channel and a tap; GCC spills the sums where it can't see that
     const float* x = in.x + t + c * in.channel_stride;
     const float* weight = weights + c * weight_stride;
     int64_t k = 0;
-    do {  // there is a tap; GCC spills the sums at each channel where it can't see that
+    do {
       const float* shifted = x + in.offsets[k];
-      Packet operand[kPackets];
-      for (int i = 0; i < kPackets; ++i) operand[i] = ploadu<Packet>(shifted + i * kLanes);
-      for (int r = 0; r < Rows; ++r) {
-        const Packet factor = pset1<Packet>(weight[r]);
-        for (int i = 0; i < kPackets; ++i) sums[r][i] = multiply_add(factor, operand[i], sums[r][i]);
+      // What there is less of is held in registers: 12 sums leave 4 of AVX2's.
+      if constexpr (Rows < kPackets) {
+        Packet factors[Rows];
+        for (int r = 0; r < Rows; ++r) factors[r] = pset1<Packet>(weight[r]);
+        for (int i = 0; i < kPackets; ++i) {
+          const Packet operand = ploadu<Packet>(shifted + i * kLanes);
+          for (int r = 0; r < Rows; ++r) sums[r][i] = multiply_add(factors[r], operand, sums[r][i]);
+        }
+      } else {
+        Packet operands[kPackets];
+        for (int i = 0; i < kPackets; ++i) operands[i] = ploadu<Packet>(shifted + i * kLanes);
+        for (int r = 0; r < Rows; ++r) {
+          const Packet factor = pset1<Packet>(weight[r]);
+          for (int i = 0; i < kPackets; ++i) sums[r][i] = multiply_add(factor, operands[i], sums[r][i]);
+        }
       }
       weight += Rows;
     } while (++k < in.taps);
-  }
+  } while (++c < in.channels);
   for (int r = 0; r < Rows; ++r) {
-    float* target = count < Width ? edge.data() : y + r * y_stride;
+    float* target = cut ? edge.data() : y + r * y_stride;
     const Packet last = pset1<Packet>(bias == nullptr ? 0.0F : bias[r]);
     for (int i = 0; i < kPackets; ++i) pstoreu(target + i * kLanes, Eigen::internal::padd(sums[r][i], last));
-    if (count < Width) std::copy_n(target, count, y + r * y_stride);
+    if (cut) std::copy_n(target, count, y + r * y_stride);
   }
 }
 
 // Few rows take wide strips: eight independent sums or more hide the latency of a multiply-add.
-template <int Rows>
-void strips(const Operands& in, const float* weights, int64_t weight_stride, const float* bias, bool begin, float* y,
+template <int Rows, bool Begin>
+void strips(const Operands& in, const float* weights, int64_t weight_stride, const float* bias, float* y,
             int64_t y_stride, int64_t count) {
   constexpr int kWidth = Rows == 1 ? 64 : Rows <= 3 ? 32 : 16;
   int64_t t = 0;
   for (; t + kWidth <= count; t += kWidth) {
-    strip<Rows, kWidth>(in, t, weights, weight_stride, bias, begin, y + t, y_stride, kWidth);
+    strip<Rows, kWidth, Begin>(in, t, weights, weight_stride, bias, y + t, y_stride, kWidth);
   }
   for (; t < count; t += kNarrow) {
-    strip<Rows, kNarrow>(in, t, weights, weight_stride, bias, begin, y + t, y_stride, std::min(kNarrow, count - t));
+    strip<Rows, kNarrow, Begin>(in, t, weights, weight_stride, bias, y + t, y_stride, std::min(kNarrow, count - t));
   }
 }
 
-constexpr std::array kStrips = {strips<1>, strips<2>, strips<3>, strips<4>, strips<5>, strips<6>};
+constexpr std::array kBegin = {strips<1, true>, strips<2, true>, strips<3, true>,
+                               strips<4, true>, strips<5, true>, strips<6, true>};
+constexpr std::array kContinue = {strips<1, false>, strips<2, false>, strips<3, false>,
+                                  strips<4, false>, strips<5, false>, strips<6, false>};
 
 // The target's rows of a group for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap)
 // pairs of the group's weights come before these.
@@ -173,9 +183,10 @@ void all_rows(const Stretch& conv, int64_t group, const Operands& in, int64_t sk
   for (int64_t o = to.first_row; o < to.first_row + to.rows; o += kRows) {
     const int64_t rows = std::min(kRows, group_out - o);
     const int64_t channel = group * group_out + o;
-    kStrips[static_cast<size_t>(rows - 1)](in, conv.weight + channel * reduction + skipped * rows, p.kernel_size * rows,
-                                           last ? conv.bias + channel : nullptr, skipped == 0,
-                                           to.y + (o - to.first_row) * to.stride, to.stride, count);
+    const auto& kernels = skipped == 0 ? kBegin : kContinue;
+    kernels[static_cast<size_t>(rows - 1)](in, conv.weight + channel * reduction + skipped * rows, p.kernel_size * rows,
+                                           last ? conv.bias + channel : nullptr, to.y + (o - to.first_row) * to.stride,
+                                           to.stride, count);
   }
 }
 
