@@ -17,9 +17,6 @@ std::shared_ptr<const Plan> checked(std::shared_ptr<const Plan> plan, const Stre
   return plan;
 }
 
-// A window of up to as many bytes has memory of its own, and as much again to slide in.
-constexpr int64_t kLargestSliding = int64_t{1} << 20;
-
 bool timed(const TensorType& type) { return type.time_axis != TensorType::kNoTime; }
 
 // Gives out memory of an arena that is counted first and then made.
@@ -63,93 +60,111 @@ void StreamSession::lay_out() {
                                            "' was compiled for too short a signal for pushes of " +
                                            std::to_string(options_.max_chunk) + " samples");
   }
-  for (size_t i = 0; i < values_.size(); ++i) {
-    const TensorType& type = plan_->values[i].type;
-    values_[i].outer = timed(type) ? type.shape.elements(0, type.time_axis) : 1;
-    const int from = timed(type) ? type.time_axis + 1 : 0;
-    values_[i].inner = checked_mul(type.shape.elements(from, type.shape.rank()), size_of(type.dtype));
-    values_[i].capacity = sizes.history[i];
-  }
+  size_values(sizes);
+  make_steps();
   state_bytes_ = stream_state_bytes(*plan_, sizes);
-  const auto bytes_of = [](const Value& value, int64_t times) {
-    return checked_mul(checked_mul(value.outer, value.inner), times);
-  };
-  const auto place = [&](Layout& layout) {
-    for (size_t i = 0; i < values_.size(); ++i) {
-      if (plan_->values[i].storage != static_cast<int>(i)) continue;
-      values_[i].history = layout.take(bytes_of(values_[i], values_[i].capacity));
-    }
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      steps_[i].state_bytes = plan_->steps[i].kernel->state_bytes();
-      steps_[i].state = layout.take(steps_[i].state_bytes);
-    }
-    for (size_t i = 0; i < values_.size(); ++i) {
-      if (plan_->values[i].storage != static_cast<int>(i)) continue;
-      values_[i].fresh = layout.take(bytes_of(values_[i], timed(plan_->values[i].type) ? sizes.fresh[i] : 1));
-    }
-    for (size_t i = 0; i < outputs_.size(); ++i) {
-      const int value = plan_->outputs[i].value;
-      const auto root = static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage);
-      if (options_.start == StreamStart::kPadding) continue;
-      Output& output = outputs_[i];
-      output.lead = options_.start == StreamStart::kSilence ? times_.lead(i) : 0;
-      output.early = layout.take(bytes_of(values_[root], output.lead));
-      output.joined = layout.take(bytes_of(values_[root], output.lead + sizes.fresh[root]));
-    }
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      Step& step = steps_[i];
-      step.gathered.clear();
-      step.timed.clear();
-      for (size_t input = 0; input < plan_->steps[i].inputs.size() && !times_.is_constant(i); ++input) {
-        const int value = plan_->steps[i].inputs[input];
-        if (value < 0 || !timed(plan_->values[static_cast<size_t>(value)].type)) continue;
-        const int64_t bytes = bytes_of(value_of(value), sizes.windows[i][step.timed.size()]);
-        step.timed.push_back(input);
-        // No window reaches back where nothing is kept.
-        const bool slides = bytes <= kLargestSliding && value_of(value).capacity > 0;
-        step.gathered.push_back({nullptr, slides ? 2 * bytes : 0, 0, {}, &value_of(value)});
-        if (slides) step.gathered.back().memory = layout.take(2 * bytes);
-      }
-    }
-    // Larger windows, and workspace, are used by one step at a time.
-    const int64_t shared = layout.used();
-    int64_t most = 0;
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      Layout own(arena_.data() == nullptr ? nullptr : arena_.data() + shared);
-      Step& step = steps_[i];
-      for (size_t input = 0; input < step.timed.size(); ++input) {
-        if (step.gathered[input].room > 0) continue;
-        const Value& value = value_of(plan_->steps[i].inputs[step.timed[input]]);
-        step.gathered[input].memory = own.take(bytes_of(value, sizes.windows[i][input]));
-      }
-      step.workspace = own.take(plan_->steps[i].kernel->workspace_bytes());
-      most = std::max(most, own.used());
-    }
-    layout.take(most);
-  };
-  Layout count(nullptr);
-  place(count);
-  arena_ = Buffer({}, count.used());
-  Layout layout(arena_.data());
-  place(layout);
-
-  const auto view_of = [&](int i) {
-    return i < 0 ? TensorView{}
-                 : TensorView{plan_->values[static_cast<size_t>(i)].type, value_of(i).fresh, plan_->device};
+  arena_ = Buffer({}, place(nullptr, sizes));
+  place(arena_.data(), sizes);
+  const auto set_data = [&](std::vector<TensorView>& views, const std::vector<int>& values) {
+    for (size_t i = 0; i < views.size(); ++i) views[i].data = values[i] < 0 ? nullptr : value_of(values[i]).fresh;
   };
   for (size_t i = 0; i < steps_.size(); ++i) {
-    for (const int value : plan_->steps[i].inputs) steps_[i].inputs.push_back(view_of(value));
-    for (const int value : plan_->steps[i].outputs) steps_[i].outputs.push_back(view_of(value));
-    for (const int value : plan_->steps[i].outputs) steps_[i].made.push_back(&value_of(value));
+    set_data(steps_[i].inputs, plan_->steps[i].inputs);
+    set_data(steps_[i].outputs, plan_->steps[i].outputs);
   }
-  for (const PlanPort& output : plan_->outputs) output_views_.push_back(view_of(output.value));
+  for (const PlanPort& output : plan_->outputs) {
+    output_views_.push_back(
+        {plan_->values[static_cast<size_t>(output.value)].type, value_of(output.value).fresh, plan_->device});
+  }
+}
+
+void StreamSession::size_values(const StreamSizes& sizes) {
+  for (size_t i = 0; i < values_.size(); ++i) {
+    const TensorType& type = plan_->values[i].type;
+    StreamValue& value = values_[i];
+    value.outer = timed(type) ? type.shape.elements(0, type.time_axis) : 1;
+    const int from = timed(type) ? type.time_axis + 1 : 0;
+    value.inner = checked_mul(type.shape.elements(from, type.shape.rank()), size_of(type.dtype));
+    value.kept = value.at = sizes.history[i];
+    value.ring = checked_add(sizes.history[i], sizes.fresh[i]);
+    value.in_band = value.kept > 0;
+  }
+  // Those that someone makes or reads in one piece are made so, and copied into the band.
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (plan_->steps[i].kernel->takes_rows_apart()) continue;
+    for (const int value : plan_->steps[i].outputs) value_of(value).in_band = false;
+    for (const int value : plan_->steps[i].inputs) {
+      if (value >= 0) value_of(value).in_band = false;
+    }
+  }
+  for (const PlanPort& port : plan_->inputs) value_of(port.value).in_band = false;
+  for (const PlanPort& port : plan_->outputs) value_of(port.value).in_band = false;
+}
+
+void StreamSession::make_steps() {
+  const auto view_of = [&](int i) {
+    return i < 0 ? TensorView{} : TensorView{plan_->values[static_cast<size_t>(i)].type, nullptr, plan_->device};
+  };
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const PlanStep& planned = plan_->steps[i];
+    Step& step = steps_[i];
+    for (const int value : planned.inputs) step.inputs.push_back(view_of(value));
+    for (const int value : planned.outputs) step.outputs.push_back(view_of(value));
+    for (const int value : planned.outputs) step.made.push_back(&value_of(value));
+    step.state_bytes = planned.kernel->state_bytes();
+    if (times_.is_constant(i)) continue;
+    if (planned.kernel->takes_rows_apart()) step.rows.resize(planned.inputs.size() + planned.outputs.size());
+    for (size_t input = 0; input < planned.inputs.size(); ++input) {
+      if (timed(step.inputs[input].type)) step.reads.push_back({input, &value_of(planned.inputs[input]), nullptr, {}});
+    }
+  }
+}
+
+// Lays everything out in the arena, or counts its bytes where there is none yet.
+int64_t StreamSession::place(std::byte* arena, const StreamSizes& sizes) {
+  const auto bytes_of = [](const StreamValue& value, int64_t times) {
+    return checked_mul(checked_mul(value.outer, value.inner), times);
+  };
+  const auto is_root = [&](size_t value) { return plan_->values[value].storage == static_cast<int>(value); };
+  Layout layout(arena);
+  for (size_t i = 0; i < values_.size(); ++i) {
+    if (is_root(i) && values_[i].kept > 0) values_[i].band = layout.take(bytes_of(values_[i], values_[i].band_row()));
+  }
+  for (Step& step : steps_) step.state = layout.take(step.state_bytes);
+  for (size_t i = 0; i < values_.size(); ++i) {
+    if (!is_root(i) || values_[i].in_band) continue;
+    values_[i].fresh = layout.take(bytes_of(values_[i], timed(plan_->values[i].type) ? sizes.fresh[i] : 1));
+  }
+  for (size_t i = 0; i < outputs_.size() && options_.start != StreamStart::kPadding; ++i) {
+    const int value = plan_->outputs[i].value;
+    const auto root = static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage);
+    Output& output = outputs_[i];
+    output.lead = options_.start == StreamStart::kSilence ? times_.lead(i) : 0;
+    output.early = layout.take(bytes_of(values_[root], output.lead));
+    output.joined = layout.take(bytes_of(values_[root], output.lead + sizes.fresh[root]));
+  }
+  // Windows that are put together, and workspace, are used by one step at a time.
+  const int64_t shared = layout.used();
+  int64_t most = 0;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    Layout own(arena == nullptr ? nullptr : arena + shared);
+    Step& step = steps_[i];
+    for (size_t read = 0; read < step.reads.size() && step.rows.empty(); ++read) {
+      step.reads[read].gathered = own.take(bytes_of(*step.reads[read].source, sizes.windows[i][read]));
+    }
+    step.workspace = own.take(plan_->steps[i].kernel->workspace_bytes());
+    most = std::max(most, own.used());
+  }
+  return checked_add(shared, most);
 }
 
 void StreamSession::begin() {
   state_ = times_.start();
-  constants_known_ = false;
+  constants_known_ = settled_ = false;
+  last_count_ = -1;
+  for (StreamValue& value : values_) value.begin_push(0);
   for (Step& step : steps_) {
-    for (Gathered& gathered : step.gathered) gathered.held = {};
+    step.stretch = {};
     if (step.state_bytes > 0) std::memset(step.state, 0, static_cast<size_t>(step.state_bytes));
   }
   silence_left_ = 0;
@@ -207,7 +222,7 @@ void StreamSession::check_inputs(std::span<const TensorView> inputs) const {
 
 // Puts the next samples in place, or as many zeros where `inputs` is empty.
 void StreamSession::take_inputs(std::span<const TensorView> inputs, int64_t count) {
-  for (size_t i = 0; i < values_.size(); ++i) values_[i].stretch = {state_.ends[i], state_.ends[i]};
+  for (size_t i = 0; i < values_.size(); ++i) values_[i].begin_push(state_.ends[i]);
   for (size_t i = 0; i < plan_->inputs.size(); ++i) {
     TensorView place{plan_->input_type(i), value_of(plan_->inputs[i].value).fresh, plan_->device};
     if (!timed(place.type)) {
@@ -218,7 +233,7 @@ void StreamSession::take_inputs(std::span<const TensorView> inputs, int64_t coun
       continue;
     }
     const auto root = static_cast<size_t>(plan_->values[static_cast<size_t>(plan_->inputs[i].value)].storage);
-    Value& value = values_[root];
+    StreamValue& value = values_[root];
     set_length(place, count);
     if (inputs.empty()) {
       std::memset(value.fresh, 0, static_cast<size_t>(value.outer * value.inner * count));
@@ -227,6 +242,7 @@ void StreamSession::take_inputs(std::span<const TensorView> inputs, int64_t coun
     }
     state_.ends[root] += count;
     value.stretch.end = state_.ends[root];
+    value.show();
   }
   if (!constants_known_) run_constants();
 }
@@ -239,91 +255,62 @@ void StreamSession::run_constants() {
   constants_known_ = true;
 }
 
-// A stretch of an input, contiguous: as it was just made, or put together from what was kept; while pushes are of one
-// length that keeps tensors at multiples of 16 bytes, only what is new is copied.
-std::byte* StreamSession::window_data(size_t index, size_t input, const Stretch& window) {
-  Gathered& gathered = steps_[index].gathered[input];
-  const Value& value = *gathered.source;
-  if (window == value.stretch || window.size() == 0) return value.fresh;
-  const int64_t row = window.size() * value.inner;
-  const int64_t shift = window.end - gathered.held.end;
-  const int64_t next = gathered.at + shift * value.inner;
-  const bool slides = gathered.held.size() == window.size() && shift > 0 && shift < window.size() &&
-                      gathered.held.end >= value.stretch.begin && shift * value.inner % 16 == 0 &&
-                      next + value.outer * row <= gathered.room;
-  const Stretch missing{slides ? gathered.held.end : window.begin, window.end};
-  gathered.at = slides ? next : 0;
-  gathered.held = window;
-  std::byte* const target = gathered.memory + gathered.at;
-  const auto copy = [&](Stretch part, const std::byte* source, int64_t source_row, int64_t source_begin) {
-    if (part.size() <= 0) return;
-    for (int64_t o = 0; o < value.outer; ++o) {
-      std::memcpy(target + o * row + (part.begin - window.begin) * value.inner,
-                  source + o * source_row + (part.begin - source_begin) * value.inner,
-                  static_cast<size_t>(part.size() * value.inner));
-    }
-  };
-  // The ring from its beginning to its end, and from its beginning again.
-  Stretch old{missing.begin, std::min(window.end, value.stretch.begin)};
-  while (old.size() > 0) {
-    const int64_t round = old.begin / value.capacity * value.capacity;
-    const Stretch part{old.begin, std::min(old.end, round + value.capacity)};
-    copy(part, value.history, value.capacity * value.inner, round);
-    old.begin = part.end;
-  }
-  copy({std::max(missing.begin, value.stretch.begin), window.end}, value.fresh, value.stretch.size() * value.inner,
-       value.stretch.begin);
-  return target;
-}
-
-void StreamSession::run_step(size_t index, const Stretch& outputs) {
+// `repeats`: everything is as in the last push, but later.
+void StreamSession::run_step(size_t index, bool repeats) {
   Step& step = steps_[index];
-  Window window{0, outputs.begin};
-  for (size_t i = 0; i < step.timed.size(); ++i) {
-    const Stretch needed = times_.window(index, i, outputs, state_);
-    TensorView& view = step.inputs[step.timed[i]];
-    set_length(view, needed.size());
-    view.data = window_data(index, i, needed);
-    if (i == 0) window.input = needed.begin;
+  const bool apart = !step.rows.empty();
+  step.stretch = repeats ? step.stretch.next(step.stretch.size()) : times_.next(index, state_);
+  if (step.stretch.size() == 0) return;
+  for (size_t i = 0; i < step.reads.size(); ++i) {
+    Read& read = step.reads[i];
+    const StreamValue& value = *read.source;
+    TensorView& view = step.inputs[read.input];
+    if (repeats) {
+      const int64_t later = value.stretch.size();
+      read.window = {read.window.begin + later, read.window.end + later};
+    } else {
+      read.window = times_.window(index, i, step.stretch, state_);
+      set_length(view, read.window.size());
+    }
+    if (apart) {
+      view.data = value.window(read.window.begin);
+      step.rows[read.input] = value.window_row();
+    } else if (read.window == value.stretch) {
+      view.data = value.fresh;
+    } else {
+      view.data = read.gathered;
+      value.gather(read.window, read.gathered);
+    }
   }
-  for (TensorView& view : step.outputs) set_length(view, outputs.size());
+  for (size_t i = 0; i < step.outputs.size(); ++i) {
+    StreamValue& value = *step.made[i];
+    value.stretch = step.stretch;
+    if (!repeats) set_length(step.outputs[i], step.stretch.size());
+    step.outputs[i].data = value.made();
+    if (apart) step.rows[step.inputs.size() + i] = value.row();
+  }
+  const Window window{step.reads[0].window.begin, step.stretch.begin};
   try {
-    plan_->steps[index].kernel->run(context_, {step.inputs, step.outputs, step.workspace, step.state, window});
+    plan_->steps[index].kernel->run(context_,
+                                    {step.inputs, step.outputs, step.workspace, step.state, window, step.rows});
   } catch (const Error& error) {
     throw error.at(plan_->steps[index].where);
   }
-  times_.set_end(index, state_, outputs.end);
-  for (Value* value : step.made) value->stretch = outputs;
+  times_.set_end(index, state_, step.stretch.end);
+  for (const StreamValue* value : step.made) value->show();
 }
 
-void StreamSession::run_steps() {
+void StreamSession::run_steps(bool repeats) {
   for (size_t i = 0; i < steps_.size(); ++i) {
-    if (times_.is_constant(i)) continue;
-    const Stretch outputs = times_.next(i, state_);
-    if (outputs.size() > 0) run_step(i, outputs);
+    if (!times_.is_constant(i)) run_step(i, repeats);
   }
-  for (Value& value : values_) keep(value);
-}
-
-// The last times of this push go over the oldest ones.
-void StreamSession::keep(Value& value) {
-  const int64_t fresh = value.stretch.size();
-  for (int64_t left = std::min(value.capacity, fresh); left > 0;) {
-    const int64_t time = value.stretch.end - left;
-    const int64_t at = time % value.capacity;
-    const int64_t count = std::min(left, value.capacity - at);
-    for (int64_t o = 0; o < value.outer; ++o) {
-      std::memcpy(value.history + (o * value.capacity + at) * value.inner,
-                  value.fresh + (o * fresh + time - value.stretch.begin) * value.inner,
-                  static_cast<size_t>(count * value.inner));
-    }
-    left -= count;
-  }
+  // Only now: what was just stored is slow to load again.
+  for (const StreamValue& value : values_) value.keep();
 }
 
 std::span<const TensorView> StreamSession::collect() {
   for (size_t i = 0; i < outputs_.size(); ++i) {
-    const Value& value = value_of(plan_->outputs[i].value);
+    const StreamValue& value = value_of(plan_->outputs[i].value);
     Output& output = outputs_[i];
     const int64_t made = value.stretch.size();
     int64_t skipped = std::clamp<int64_t>(output.next - value.stretch.begin, 0, made);
@@ -347,7 +334,7 @@ std::span<const TensorView> StreamSession::collect() {
 // What was made of the silence but stands at times of the signal waits for the first push's outputs.
 void StreamSession::hold_early() {
   for (size_t i = 0; i < outputs_.size(); ++i) {
-    const Value& value = value_of(plan_->outputs[i].value);
+    const StreamValue& value = value_of(plan_->outputs[i].value);
     Output& output = outputs_[i];
     const int64_t made = value.stretch.size();
     const int64_t skipped = std::clamp<int64_t>(output.next - value.stretch.begin, 0, made);
@@ -367,8 +354,12 @@ std::span<const TensorView> StreamSession::push(std::span<const TensorView> inpu
     if (timed(plan_->input_type(i))) count = inputs[i].shape()[plan_->input_type(i).time_axis];
   }
   feed_silence(inputs);
+  const bool settled = settled_ || times_.settled(state_);
+  const bool repeats = settled_ && count == last_count_ && count % times_.period() == 0;
   take_inputs(inputs, count);
-  run_steps();
+  run_steps(repeats);
+  settled_ = settled;
+  last_count_ = count;
   return collect();
 }
 
@@ -382,7 +373,7 @@ void StreamSession::feed_silence(std::span<const TensorView> inputs) {
       }
     }
     take_inputs({}, count);
-    run_steps();
+    run_steps(false);
     hold_early();
     silence_left_ -= count;
   }
@@ -391,9 +382,9 @@ void StreamSession::feed_silence(std::span<const TensorView> inputs) {
 std::span<const TensorView> StreamSession::finish() {
   if (state_.finished) throw Error(ErrorCategory::kUnsupported, "finish after finish; reset() begins a new signal");
   times_.check_end(state_);
-  for (size_t i = 0; i < values_.size(); ++i) values_[i].stretch = {state_.ends[i], state_.ends[i]};
+  for (size_t i = 0; i < values_.size(); ++i) values_[i].begin_push(state_.ends[i]);
   state_.finished = true;
-  if (constants_known_) run_steps();
+  if (constants_known_) run_steps(false);
   return collect();
 }
 

@@ -9,7 +9,7 @@
 
 #include "engine/context.h"
 #include "engine/plan.h"
-#include "engine/stream_times.h"
+#include "engine/stream_value.h"
 
 namespace strand {
 
@@ -52,30 +52,20 @@ class StreamSession {
   int64_t arena_bytes() const { return arena_.bytes(); }
 
  private:
-  // A value that owns its memory: [outer, times, inner bytes].
-  struct Value {
-    int64_t outer = 1;
-    int64_t inner = 1;           // bytes
-    int64_t capacity = 0;        // times of history; ring index is time % capacity
-    std::byte* fresh = nullptr;  // the stretch of this push, contiguous
-    std::byte* history = nullptr;
-    Stretch stretch;
-  };
-  // Where a window is put together: [outer, window, inner]. One that follows on another of its size begins a little
-  // further, at `at`: what is new to a row goes over what has expired of the next row, and the rest stays in place.
-  struct Gathered {
-    std::byte* memory = nullptr;
-    int64_t room = 0;  // bytes, to slide in; 0: the memory is shared with other steps
-    int64_t at = 0;    // bytes
-    Stretch held;
-    const Value* source = nullptr;
+  // What a step reads of an input that has time.
+  struct Read {
+    size_t input = 0;
+    const StreamValue* source = nullptr;
+    std::byte* gathered = nullptr;  // where a window is put together for a kernel that takes no rows apart
+    Stretch window;
   };
   struct Step {
     std::vector<TensorView> inputs;
     std::vector<TensorView> outputs;
-    std::vector<size_t> timed;       // those inputs that have time
-    std::vector<Gathered> gathered;  // for each of these
-    std::vector<Value*> made;        // its outputs' values
+    std::vector<int64_t> rows;  // Bindings::rows
+    std::vector<Read> reads;
+    std::vector<StreamValue*> made;  // its outputs' values
+    Stretch stretch;                 // of its outputs
     std::byte* workspace = nullptr;
     std::byte* state = nullptr;
     int64_t state_bytes = 0;
@@ -89,25 +79,28 @@ class StreamSession {
   };
 
   void lay_out();
+  void size_values(const StreamSizes& sizes);
+  int64_t place(std::byte* arena, const StreamSizes& sizes);
+  void make_steps();
   void begin();
   void check_inputs(std::span<const TensorView> inputs) const;
   void take_inputs(std::span<const TensorView> inputs, int64_t count);
   void run_constants();
-  void run_steps();
+  void run_steps(bool repeats);
+  void run_step(size_t index, bool repeats);
   void feed_silence(std::span<const TensorView> inputs);
   void hold_early();
-  void run_step(size_t index, const Stretch& outputs);
-  std::byte* window_data(size_t index, size_t input, const Stretch& window);
-  static void keep(Value& value);
   std::span<const TensorView> collect();
-  Value& value_of(int value) { return values_[static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage)]; }
+  StreamValue& value_of(int value) {
+    return values_[static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage)];
+  }
 
   std::shared_ptr<const Plan> plan_;
   StreamOptions options_;
   StreamTimes times_;
   Context context_;
   Buffer arena_;
-  std::vector<Value> values_;
+  std::vector<StreamValue> values_;
   std::vector<Step> steps_;
   std::vector<Output> outputs_;
   std::vector<TensorView> output_views_;
@@ -115,6 +108,8 @@ class StreamSession {
   int64_t silence_left_ = 0;  // samples to come before the signal's first
   StreamState state_;
   bool constants_known_ = false;
+  bool settled_ = false;     // the last push began where nothing at the signal's start mattered any more
+  int64_t last_count_ = -1;  // samples of the last push
 };
 
 }  // namespace strand

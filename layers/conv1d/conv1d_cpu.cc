@@ -23,7 +23,6 @@
 #include "engine/checked.h"
 #include "layers/conv1d/conv1d_cpu_tiling.h"
 #include "layers/epilogue_cpu.h"
-#include "layers/function_kernel.h"
 #include "layers/packets_cpu.h"
 
 namespace strand::layers {
@@ -56,6 +55,9 @@ struct Stretch {
   const float* bias;
   const float* coefficients;
   const float* residual;
+  int64_t x_row;  // floats from a channel to the next
+  int64_t y_row;
+  int64_t residual_row;
 };
 
 // Where sums go: rows [first_row, first_row + rows) of a group, for the positions of one tile.
@@ -70,7 +72,7 @@ struct Target {
 void fill(const Stretch& conv, const TapChunk& chunk, const float* x, int64_t channels, int64_t first, int64_t count,
           float* buffer) {
   const Conv1dProblem& p = conv.problem;
-  for (int64_t c = 0; c < channels; ++c, x += conv.length) {
+  for (int64_t c = 0; c < channels; ++c, x += conv.x_row) {
     for (const Segment& segment : chunk.segments) {
       float* target = buffer + c * chunk.width + segment.base;
       const int64_t needed = segment.count - conv.tiling.positions + count;
@@ -206,7 +208,7 @@ void sum_tile(const Stretch& conv, int64_t group, const float* x, const Target& 
   const Tiling& tiling = conv.tiling;
   if (reads_direct(conv, first, count)) {
     all_rows(conv, group,
-             {x + first - conv.pad_left, conv.length, p.group_in(), tiling.direct_offsets.data(), p.kernel_size}, 0, to,
+             {x + first - conv.pad_left, conv.x_row, p.group_in(), tiling.direct_offsets.data(), p.kernel_size}, 0, to,
              count);
     return;
   }
@@ -214,24 +216,31 @@ void sum_tile(const Stretch& conv, int64_t group, const float* x, const Target& 
     const int64_t step = kBufferFloats / chunk.width;
     for (int64_t c = 0; c < p.group_in(); c += step) {
       const int64_t channels = std::min(step, p.group_in() - c);
-      fill(conv, chunk, x + c * conv.length, channels, first, count, buffer);
+      fill(conv, chunk, x + c * conv.x_row, channels, first, count, buffer);
       all_rows(conv, group, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
                c * p.kernel_size + chunk.first_tap, to, count);
     }
   }
 }
 
+// Applies what comes after sums and gates to `rows` rows of y from `row`, one of the group's first.
+void finish_tile(const Stretch& conv, int64_t group, float* output, int64_t row, int64_t rows, int64_t first,
+                 int64_t count) {
+  const Epilogue& epilogue = conv.problem.epilogue;
+  if (epilogue.none()) return;
+  finish_rows(epilogue, conv.coefficients == nullptr ? nullptr : conv.coefficients + group * rows,
+              conv.problem.result_channels(),
+              {conv.residual == nullptr ? nullptr : conv.residual + row * conv.residual_row + first, conv.residual_row},
+              {output + row * conv.y_row + first, conv.y_row}, rows, count);
+}
+
 // The positions of one tile of a batch element's group: `row` is the first of its rows of y, [N * channels, L_out].
 void compute_tile(const Stretch& conv, int64_t group, const float* x, float* output, int64_t row, int64_t first,
                   float* buffer) {
-  const Conv1dProblem& p = conv.problem;
+  const int64_t rows = conv.problem.group_out();
   const int64_t count = std::min(conv.tiling.positions, conv.out_length - first);
-  const int64_t offset = row * conv.out_length + first;
-  sum_tile(conv, group, x, {output + offset, conv.out_length, 0, p.group_out()}, first, count, buffer);
-  if (p.epilogue.none()) return;
-  finish_rows(p.epilogue, conv.coefficients == nullptr ? nullptr : conv.coefficients + group * p.group_out(),
-              p.result_channels(), conv.residual == nullptr ? nullptr : conv.residual + offset, output + offset,
-              p.group_out(), conv.out_length, count);
+  sum_tile(conv, group, x, {output + row * conv.y_row + first, conv.y_row, 0, rows}, first, count, buffer);
+  finish_tile(conv, group, output, row, rows, first, count);
 }
 
 // The same for gates, of which there is one group. Not inlined: its sums would lengthen the stack of all.
@@ -248,42 +257,44 @@ void compute_tile(const Stretch& conv, int64_t group, const float* x, float* out
       const int64_t half = std::min(kRows, rows - block) / 2;
       for (int64_t r = 0; r < half; ++r) {
         const float* a = sums.data() + (block + r) * count;
-        gate_row(p.epilogue, a, a + half * count, output + (row + (done + block) / 2 + r) * conv.out_length + first,
-                 count);
+        gate_row(p.epilogue, a, a + half * count, output + (row + (done + block) / 2 + r) * conv.y_row + first, count);
       }
     }
   }
-  const int64_t offset = row * conv.out_length + first;
-  finish_rows(p.epilogue, conv.coefficients, p.result_channels(),
-              conv.residual == nullptr ? nullptr : conv.residual + offset, output + offset, p.result_channels(),
-              conv.out_length, count);
+  finish_tile(conv, 0, output, row, p.result_channels(), first, count);
 }
 
 void convolve(const Conv& prepared, const Context& context, const Bindings& bindings) {
   const auto floats = [](const std::shared_ptr<const Buffer>& buffer) {
     return buffer == nullptr ? nullptr : reinterpret_cast<const float*>(buffer->data());
   };
-  const bool has_residual = prepared.problem.epilogue.residual != Epilogue::Residual::kNone;
   const Conv1dProblem& p = prepared.problem;
+  const bool has_residual = p.epilogue.residual != Epilogue::Residual::kNone;
+  const int64_t length = bindings.inputs[0].shape()[2];
+  const int64_t out_length = bindings.outputs[0].shape()[2];
+  const std::span<const int64_t> rows = bindings.rows;
   const Stretch conv{p,
-                     bindings.inputs[0].shape()[2],
+                     length,
                      p.pad_left + bindings.window.input - bindings.window.output * p.stride,
-                     bindings.outputs[0].shape()[2],
+                     out_length,
                      prepared.tiling,
                      floats(prepared.weight),
                      floats(prepared.bias),
                      floats(prepared.coefficients),
-                     has_residual ? bindings.inputs[1].ptr<const float>() : nullptr};
+                     has_residual ? bindings.inputs[1].ptr<const float>() : nullptr,
+                     rows.empty() ? length : rows[0],
+                     rows.empty() ? out_length : rows.back(),
+                     rows.empty() || !has_residual ? out_length : rows[1]};
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
   auto* output = bindings.outputs[0].ptr<float>();            // [N, C_out or half of it, L_out]
   // Short chunks are one tile, and spared the divisions.
-  const bool one_tile = conv.out_length <= conv.tiling.positions;
-  const int64_t tiles = one_tile ? 1 : ceil_div(conv.out_length, conv.tiling.positions);
+  const bool one_tile = out_length <= conv.tiling.positions;
+  const int64_t tiles = one_tile ? 1 : ceil_div(out_length, conv.tiling.positions);
   context.parallel_for(p.batch * p.groups * tiles, 1, [&](int64_t begin, int64_t end) {
     alignas(64) std::array<float, kBufferFloats> buffer;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t block = one_tile ? item : item / tiles;  // batch element and group
-      const float* x = input + block * p.group_in() * conv.length;
+      const float* x = input + block * p.group_in() * conv.x_row;
       const int64_t first = (item - block * tiles) * conv.tiling.positions;
       if (p.epilogue.gated) {
         compute_gated_tile(conv, x, output, block * p.result_channels(), first, buffer.data());
@@ -294,6 +305,16 @@ void convolve(const Conv& prepared, const Context& context, const Bindings& bind
     }
   });
 }
+
+class ConvKernel final : public Kernel {
+ public:
+  explicit ConvKernel(Conv conv) : conv_(std::move(conv)) {}
+  bool takes_rows_apart() const override { return true; }
+  void run(const Context& context, const Bindings& bindings) const override { convolve(conv_, context, bindings); }
+
+ private:
+  Conv conv_;
+};
 
 // The output channel that stands in packed row `row`: for gates a block is its channels' first halves, then the second.
 int64_t channel_of(const Conv1dProblem& p, int64_t row) {
@@ -349,9 +370,7 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
           });
     }
     if (problem.epilogue.by_channel()) conv.coefficients = args.weights.floats("epilogue");
-    return function_kernel([conv = std::move(conv)](const Context& context, const Bindings& bindings) {
-      convolve(conv, context, bindings);
-    });
+    return std::make_unique<ConvKernel>(std::move(conv));
   };
   return result;
 }
