@@ -258,36 +258,31 @@ void StreamSession::run_constants() {
 // `repeats`: everything is as in the last push, but later.
 void StreamSession::run_step(size_t index, bool repeats) {
   Step& step = steps_[index];
-  const bool apart = !step.rows.empty();
-  step.stretch = repeats ? step.stretch.next(step.stretch.size()) : times_.next(index, state_);
-  if (step.stretch.size() == 0) return;
-  for (size_t i = 0; i < step.reads.size(); ++i) {
-    Read& read = step.reads[i];
-    const StreamValue& value = *read.source;
-    TensorView& view = step.inputs[read.input];
-    if (repeats) {
-      const int64_t later = value.stretch.size();
+  if (repeats) {
+    step.stretch = step.stretch.next(step.stretch.size());
+    for (Read& read : step.reads) {
+      const int64_t later = read.source->stretch.size();
       read.window = {read.window.begin + later, read.window.end + later};
-    } else {
-      read.window = times_.window(index, i, step.stretch, state_);
-      set_length(view, read.window.size());
     }
-    if (apart) {
-      view.data = value.window(read.window.begin);
-      step.rows[read.input] = value.window_row();
+  } else {
+    set_stretch(index);
+  }
+  if (step.stretch.size() == 0) return;
+  for (const Read& read : step.reads) {
+    const StreamValue& value = *read.source;
+    void*& data = step.inputs[read.input].data;
+    if (!step.rows.empty()) {
+      data = value.window(read.window.begin);
     } else if (read.window == value.stretch) {
-      view.data = value.fresh;
+      data = value.fresh;
     } else {
-      view.data = read.gathered;
+      data = read.gathered;
       value.gather(read.window, read.gathered);
     }
   }
   for (size_t i = 0; i < step.outputs.size(); ++i) {
-    StreamValue& value = *step.made[i];
-    value.stretch = step.stretch;
-    if (!repeats) set_length(step.outputs[i], step.stretch.size());
-    step.outputs[i].data = value.made();
-    if (apart) step.rows[step.inputs.size() + i] = value.row();
+    step.made[i]->stretch = step.stretch;
+    step.outputs[i].data = step.made[i]->made();
   }
   const Window window{step.reads[0].window.begin, step.stretch.begin};
   try {
@@ -296,16 +291,36 @@ void StreamSession::run_step(size_t index, bool repeats) {
   } catch (const Error& error) {
     throw error.at(plan_->steps[index].where);
   }
-  times_.set_end(index, state_, step.stretch.end);
   for (const StreamValue* value : step.made) value->show();
+}
+
+// What the step can compute now, and from what.
+void StreamSession::set_stretch(size_t index) {
+  Step& step = steps_[index];
+  step.stretch = times_.next(index, state_);
+  if (step.stretch.size() == 0) return;
+  times_.set_end(index, state_, step.stretch.end);
+  for (size_t i = 0; i < step.reads.size(); ++i) {
+    Read& read = step.reads[i];
+    read.window = times_.window(index, i, step.stretch, state_);
+    set_length(step.inputs[read.input], read.window.size());
+    if (!step.rows.empty()) step.rows[read.input] = read.source->window_row();
+  }
+  for (size_t i = 0; i < step.outputs.size(); ++i) {
+    const StreamValue& value = *step.made[i];
+    set_length(step.outputs[i], step.stretch.size());
+    if (!step.rows.empty()) step.rows[step.inputs.size() + i] = value.in_band ? value.band_row() : step.stretch.size();
+  }
 }
 
 void StreamSession::run_steps(bool repeats) {
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (!times_.is_constant(i)) run_step(i, repeats);
   }
-  // Only now: what was just stored is slow to load again.
-  for (const StreamValue& value : values_) value.keep();
+  for (size_t i = 0; i < values_.size(); ++i) {
+    state_.ends[i] = values_[i].stretch.end;
+    values_[i].keep();  // only now: what was just stored is slow to load again
+  }
 }
 
 std::span<const TensorView> StreamSession::collect() {

@@ -88,6 +88,7 @@ class StreamSession {
   void run_constants();
   void run_steps(bool repeats);
   void run_step(size_t index, bool repeats);
+  void set_stretch(size_t index);
   void feed_silence(std::span<const TensorView> inputs);
   void hold_early();
   std::span<const TensorView> collect();

@@ -26,7 +26,6 @@ struct StreamValue {
   int64_t at = 0;              // place of stretch.begin in the band, from `kept` to `kept + ring`
 
   int64_t band_row() const { return 2 * ring + 16; }  // not a power of two
-  int64_t row() const { return in_band ? band_row() : stretch.size(); }
 
   // Where the stretch is made.
   std::byte* made() const { return in_band ? band + at * inner : fresh; }

@@ -30,8 +30,8 @@ void finish_row(const Epilogue& epilogue, const double (&parameters)[3], const f
   for (int64_t i = 0; i < count; ++i) y[i] *= scale;
 }
 
-void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t channels, Rows<const float> residual,
-                 Rows<float> y, int64_t rows, int64_t count) {
+void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t channels, RowSpan<const float> residual,
+                 RowSpan<float> y, int64_t rows, int64_t count) {
   const bool together = y.stride == count && (residual.data == nullptr || residual.stride == count);
   if (together && coefficients == nullptr) {
     finish_row(epilogue, epilogue.parameters, residual.data, y.data, rows * count);

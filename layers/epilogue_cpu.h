@@ -17,13 +17,14 @@ void finish_row(const Epilogue& epilogue, const double (&parameters)[3], const f
 
 // Rows that lie `stride` floats apart.
 template <class Float>
-struct Rows {
-  Float* data;
-  int64_t stride;
+struct RowSpan {
+  Float* data = nullptr;
+  int64_t stride = 0;
+  RowSpan from(int64_t row, int64_t at) const { return {data == nullptr ? nullptr : data + row * stride + at, stride}; }
 };
 // The same for [rows, count] of consecutive channels. `coefficients`: the first of these channels', null unless
 // by_channel(); their second number lies `channels` further. `residual` may be null.
-void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t channels, Rows<const float> residual,
-                 Rows<float> y, int64_t rows, int64_t count);
+void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t channels, RowSpan<const float> residual,
+                 RowSpan<float> y, int64_t rows, int64_t count);
 
 }  // namespace strand::layers
