@@ -108,15 +108,23 @@ void StreamSession::make_steps() {
   for (size_t i = 0; i < steps_.size(); ++i) {
     const PlanStep& planned = plan_->steps[i];
     Step& step = steps_[i];
+    step.kernel = planned.kernel.get();
+    step.constant = times_.is_constant(i);
+    step.apart = !step.constant && step.kernel->takes_rows_apart();
+    step.state_bytes = step.kernel->state_bytes();
     for (const int value : planned.inputs) step.inputs.push_back(view_of(value));
     for (const int value : planned.outputs) step.outputs.push_back(view_of(value));
-    for (const int value : planned.outputs) step.made.push_back(&value_of(value));
-    step.state_bytes = planned.kernel->state_bytes();
-    if (times_.is_constant(i)) continue;
-    if (planned.kernel->takes_rows_apart()) step.rows.resize(planned.inputs.size() + planned.outputs.size());
-    for (size_t input = 0; input < planned.inputs.size(); ++input) {
-      if (timed(step.inputs[input].type)) step.reads.push_back({input, &value_of(planned.inputs[input]), nullptr, {}});
+    if (step.apart) step.rows.resize(planned.inputs.size() + planned.outputs.size());
+    for (size_t o = 0; o < planned.outputs.size(); ++o) {
+      StreamValue& value = value_of(planned.outputs[o]);
+      step.made.push_back({&step.outputs[o], &value});
+      step.shows = step.shows || (value.kept > 0 && !value.in_band);
     }
+    for (size_t input = 0; input < planned.inputs.size() && !step.constant; ++input) {
+      if (!timed(step.inputs[input].type)) continue;
+      step.reads.push_back({&step.inputs[input], &value_of(planned.inputs[input]), {}, nullptr});
+    }
+    step.bindings = {step.inputs, step.outputs, nullptr, nullptr, {}, step.rows};
   }
 }
 
@@ -130,7 +138,7 @@ int64_t StreamSession::place(std::byte* arena, const StreamSizes& sizes) {
   for (size_t i = 0; i < values_.size(); ++i) {
     if (is_root(i) && values_[i].kept > 0) values_[i].band = layout.take(bytes_of(values_[i], values_[i].band_row()));
   }
-  for (Step& step : steps_) step.state = layout.take(step.state_bytes);
+  for (Step& step : steps_) step.bindings.state = layout.take(step.state_bytes);
   for (size_t i = 0; i < values_.size(); ++i) {
     if (!is_root(i) || values_[i].in_band) continue;
     values_[i].fresh = layout.take(bytes_of(values_[i], timed(plan_->values[i].type) ? sizes.fresh[i] : 1));
@@ -149,10 +157,10 @@ int64_t StreamSession::place(std::byte* arena, const StreamSizes& sizes) {
   for (size_t i = 0; i < steps_.size(); ++i) {
     Layout own(arena == nullptr ? nullptr : arena + shared);
     Step& step = steps_[i];
-    for (size_t read = 0; read < step.reads.size() && step.rows.empty(); ++read) {
+    for (size_t read = 0; read < step.reads.size() && !step.apart; ++read) {
       step.reads[read].gathered = own.take(bytes_of(*step.reads[read].source, sizes.windows[i][read]));
     }
-    step.workspace = own.take(plan_->steps[i].kernel->workspace_bytes());
+    step.bindings.workspace = own.take(step.kernel->workspace_bytes());
     most = std::max(most, own.used());
   }
   return checked_add(shared, most);
@@ -165,7 +173,7 @@ void StreamSession::begin() {
   for (StreamValue& value : values_) value.begin_push(0);
   for (Step& step : steps_) {
     step.stretch = {};
-    if (step.state_bytes > 0) std::memset(step.state, 0, static_cast<size_t>(step.state_bytes));
+    if (step.state_bytes > 0) std::memset(step.bindings.state, 0, static_cast<size_t>(step.state_bytes));
   }
   silence_left_ = 0;
   for (Output& output : outputs_) output.next = output.held = 0;
@@ -248,50 +256,13 @@ void StreamSession::take_inputs(std::span<const TensorView> inputs, int64_t coun
 }
 
 void StreamSession::run_constants() {
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    if (!times_.is_constant(i)) continue;
-    plan_->steps[i].kernel->run(context_, {steps_[i].inputs, steps_[i].outputs, steps_[i].workspace});
+  for (const Step& step : steps_) {
+    if (!step.constant) continue;
+    Bindings bindings = step.bindings;
+    bindings.state = nullptr;
+    step.kernel->run(context_, bindings);
   }
   constants_known_ = true;
-}
-
-// `repeats`: everything is as in the last push, but later.
-void StreamSession::run_step(size_t index, bool repeats) {
-  Step& step = steps_[index];
-  if (repeats) {
-    step.stretch = step.stretch.next(step.stretch.size());
-    for (Read& read : step.reads) {
-      const int64_t later = read.source->stretch.size();
-      read.window = {read.window.begin + later, read.window.end + later};
-    }
-  } else {
-    set_stretch(index);
-  }
-  if (step.stretch.size() == 0) return;
-  for (const Read& read : step.reads) {
-    const StreamValue& value = *read.source;
-    void*& data = step.inputs[read.input].data;
-    if (!step.rows.empty()) {
-      data = value.window(read.window.begin);
-    } else if (read.window == value.stretch) {
-      data = value.fresh;
-    } else {
-      data = read.gathered;
-      value.gather(read.window, read.gathered);
-    }
-  }
-  for (size_t i = 0; i < step.outputs.size(); ++i) {
-    step.made[i]->stretch = step.stretch;
-    step.outputs[i].data = step.made[i]->made();
-  }
-  const Window window{step.reads[0].window.begin, step.stretch.begin};
-  try {
-    plan_->steps[index].kernel->run(context_,
-                                    {step.inputs, step.outputs, step.workspace, step.state, window, step.rows});
-  } catch (const Error& error) {
-    throw error.at(plan_->steps[index].where);
-  }
-  for (const StreamValue* value : step.made) value->show();
 }
 
 // What the step can compute now, and from what.
@@ -303,19 +274,57 @@ void StreamSession::set_stretch(size_t index) {
   for (size_t i = 0; i < step.reads.size(); ++i) {
     Read& read = step.reads[i];
     read.window = times_.window(index, i, step.stretch, state_);
-    set_length(step.inputs[read.input], read.window.size());
-    if (!step.rows.empty()) step.rows[read.input] = read.source->window_row();
+    set_length(*read.view, read.window.size());
+    if (step.apart) step.rows[static_cast<size_t>(read.view - step.inputs.data())] = read.source->window_row();
   }
-  for (size_t i = 0; i < step.outputs.size(); ++i) {
-    const StreamValue& value = *step.made[i];
-    set_length(step.outputs[i], step.stretch.size());
-    if (!step.rows.empty()) step.rows[step.inputs.size() + i] = value.in_band ? value.band_row() : step.stretch.size();
+  for (size_t i = 0; i < step.made.size(); ++i) {
+    const StreamValue& value = *step.made[i].value;
+    set_length(*step.made[i].view, step.stretch.size());
+    if (step.apart) step.rows[step.inputs.size() + i] = value.in_band ? value.band_row() : step.stretch.size();
   }
 }
 
+void StreamSession::run_step(Step& step) {
+  for (const Read& read : step.reads) {
+    const StreamValue& value = *read.source;
+    if (step.apart) {
+      read.view->data = value.window(read.window.begin);
+    } else if (read.window == value.stretch) {
+      read.view->data = value.fresh;
+    } else {
+      read.view->data = read.gathered;
+      value.gather(read.window, read.gathered);
+    }
+  }
+  for (const Made& made : step.made) {
+    made.value->stretch = step.stretch;
+    made.view->data = made.value->made();
+  }
+  step.bindings.window = {step.reads[0].window.begin, step.stretch.begin};
+  try {
+    step.kernel->run(context_, step.bindings);
+  } catch (const Error& error) {
+    throw error.at(plan_->steps[static_cast<size_t>(&step - steps_.data())].where);
+  }
+  if (!step.shows) return;
+  for (const Made& made : step.made) made.value->show();
+}
+
+// `repeats`: everything is as in the last push, but later.
 void StreamSession::run_steps(bool repeats) {
   for (size_t i = 0; i < steps_.size(); ++i) {
-    if (!times_.is_constant(i)) run_step(i, repeats);
+    Step& step = steps_[i];
+    if (step.constant) continue;
+    if (repeats) {
+      step.stretch = step.stretch.next(step.stretch.size());
+      for (Read& read : step.reads) {
+        const int64_t later = read.source->stretch.size();
+        read.window = {read.window.begin + later, read.window.end + later};
+      }
+    } else {
+      set_stretch(i);
+    }
+    if (step.stretch.size() > 0) run_step(step);
   }
   for (size_t i = 0; i < values_.size(); ++i) {
     state_.ends[i] = values_[i].stretch.end;

@@ -52,22 +52,29 @@ class StreamSession {
   int64_t arena_bytes() const { return arena_.bytes(); }
 
  private:
-  // What a step reads of an input that has time.
+  // What a step reads of an input that has time, and what it makes.
   struct Read {
-    size_t input = 0;
+    TensorView* view = nullptr;
     const StreamValue* source = nullptr;
-    std::byte* gathered = nullptr;  // where a window is put together for a kernel that takes no rows apart
     Stretch window;
+    std::byte* gathered = nullptr;  // where it is put together for a kernel that takes no rows apart
+  };
+  struct Made {
+    TensorView* view = nullptr;
+    StreamValue* value = nullptr;
   };
   struct Step {
     std::vector<TensorView> inputs;
     std::vector<TensorView> outputs;
     std::vector<int64_t> rows;  // Bindings::rows
     std::vector<Read> reads;
-    std::vector<StreamValue*> made;  // its outputs' values
-    Stretch stretch;                 // of its outputs
-    std::byte* workspace = nullptr;
-    std::byte* state = nullptr;
+    std::vector<Made> made;
+    Bindings bindings;  // of all these
+    const Kernel* kernel = nullptr;
+    Stretch stretch;  // of its outputs
+    bool constant = false;
+    bool apart = false;  // the kernel takes rows apart
+    bool shows = false;  // someone reads in the band what is not made there
     int64_t state_bytes = 0;
   };
   struct Output {
@@ -87,7 +94,7 @@ class StreamSession {
   void take_inputs(std::span<const TensorView> inputs, int64_t count);
   void run_constants();
   void run_steps(bool repeats);
-  void run_step(size_t index, bool repeats);
+  void run_step(Step& step);
   void set_stretch(size_t index);
   void feed_silence(std::span<const TensorView> inputs);
   void hold_early();

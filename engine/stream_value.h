@@ -23,16 +23,15 @@ struct StreamValue {
   std::byte* fresh = nullptr;  // [outer, times of the stretch, inner], unless in_band
   std::byte* band = nullptr;   // [outer, band_row(), inner]
   Stretch stretch;             // what this push made
-  int64_t at = 0;              // place of stretch.begin in the band, from `kept` to `kept + ring`
+  int64_t at = 0;              // times before stretch.begin in the band, from `kept` to `kept + ring`
+  std::byte* place = nullptr;  // of stretch.begin, where windows are read
 
   int64_t band_row() const { return 2 * ring + 16; }  // not a power of two
 
   // Where the stretch is made.
-  std::byte* made() const { return in_band ? band + at * inner : fresh; }
+  std::byte* made() const { return in_band ? place : fresh; }
   // The first row of a window that begins with `time`, not after the stretch; its rows lie window_row() apart.
-  std::byte* window(int64_t time) const {
-    return kept == 0 ? fresh + (time - stretch.begin) * inner : band + (at + time - stretch.begin) * inner;
-  }
+  std::byte* window(int64_t time) const { return place + (time - stretch.begin) * inner; }
   int64_t window_row() const { return kept == 0 ? stretch.size() : band_row(); }
 
   // Nothing is made yet of what comes after `end`.
@@ -40,6 +39,7 @@ struct StreamValue {
     at += stretch.size();
     if (at >= kept + ring) at -= ring;
     stretch = {end, end};
+    place = kept == 0 ? fresh : band + at * inner;
   }
   // What was made can be read as a window.
   void show() const {

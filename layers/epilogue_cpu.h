@@ -20,7 +20,7 @@ template <class Float>
 struct RowSpan {
   Float* data = nullptr;
   int64_t stride = 0;
-  RowSpan from(int64_t row, int64_t at) const { return {data == nullptr ? nullptr : data + row * stride + at, stride}; }
+  RowSpan from(int64_t row, int64_t at) const { return {data + row * stride + at, stride}; }
 };
 // The same for [rows, count] of consecutive channels. `coefficients`: the first of these channels', null unless
 // by_channel(); their second number lies `channels` further. `residual` may be null.

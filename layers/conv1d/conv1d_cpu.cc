@@ -32,6 +32,7 @@ constexpr int64_t kGateFloats = 12288;  // for the sums of gates: 48 KB more
 // more than it saves.
 constexpr int64_t kDirectRows = 4;
 constexpr int64_t kDirectFloats = 65536;
+constexpr std::array<float, kRows> kNoBias{};
 
 // What a run needs, the parts that a short one touches first.
 struct Conv {
@@ -39,6 +40,12 @@ struct Conv {
   const float* bias = nullptr;          // [C_out] in the order of weight's rows, or null
   const float* coefficients = nullptr;  // [2, channels] of the epilogue, or null
   bool adds_residual = false;           // with the sums; then `rest` is the epilogue without it
+  bool finishes = false;                // `rest` does something
+  bool direct = false;                  // the input may be read where it lies
+  bool single = false;                  // one batch element and group, no gate
+  int64_t group_in = 0;
+  int64_t group_out = 0;
+  int64_t reduction = 0;  // products an output
   Epilogue rest;
   Conv1dProblem problem;
   Tiling tiling;
@@ -98,65 +105,66 @@ void fill(const Stretch& run, const TapChunk& chunk, const float* x, int64_t cha
 // The target's rows of a group for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap)
 // pairs of the group's weights come before these.
 void all_rows(const Stretch& run, int64_t group, const Operands& in, int64_t skipped, const Target& to, int64_t count) {
-  const Conv1dProblem& p = run.conv.problem;
-  const int64_t group_out = p.group_out();
-  const int64_t reduction = p.reduction();
-  const bool ends = skipped + in.channels * in.taps == reduction;
-  const auto& kernels = skipped == 0 ? kBegin : kContinue;
+  const Conv& conv = run.conv;
+  const bool ends = skipped + in.channels * in.taps == conv.reduction;
+  const bool adds = ends && to.residual.data != nullptr;
   for (int64_t o = to.first_row; o < to.first_row + to.rows; o += kRows) {
-    const int64_t rows = std::min(kRows, group_out - o);
-    const int64_t channel = group * group_out + o;
-    Last last;
-    if (ends && run.conv.bias != nullptr) last.bias = run.conv.bias + channel;
-    if (ends) last.residual = to.residual.from(o - to.first_row, 0);
-    kernels[static_cast<size_t>(rows - 1)](in, run.conv.weight + channel * reduction + skipped * rows,
-                                           p.kernel_size * rows, last, to.y.from(o - to.first_row, 0), count);
+    const int64_t rows = std::min(kRows, conv.group_out - o);
+    const int64_t channel = group * conv.group_out + o;
+    Last last{ends && conv.bias != nullptr ? conv.bias + channel : kNoBias.data()};
+    if (adds) last.residual = to.residual.from(o - to.first_row, 0);
+    kStrips[skipped == 0 ? 1 : 0][adds ? 1 : 0][static_cast<size_t>(rows - 1)](
+        in, conv.weight + channel * conv.reduction + skipped * rows, conv.problem.kernel_size * rows, last,
+        to.y.from(o - to.first_row, 0), count);
   }
 }
 
 // Whether a tile may be read where it lies: at unit stride, away from the ends, lanes past its last position included.
 bool reads_direct(const Stretch& run, int64_t first, int64_t count) {
-  const Conv1dProblem& p = run.conv.problem;
-  if (p.stride != 1 || run.conv.tiling.chunks.size() > 1) return false;
-  if (p.group_out() > kDirectRows && p.group_in() * run.length > kDirectFloats) return false;
+  const Conv& conv = run.conv;
+  if (!conv.direct || (conv.group_out > kDirectRows && conv.group_in * run.length > kDirectFloats)) return false;
   const int64_t begin = first - run.pad_left;
-  return begin >= 0 && begin + round_up(count, kNarrow) + p.dilation * (p.kernel_size - 1) <= run.length;
+  return begin >= 0 &&
+         begin + (count + kNarrow - 1) / kNarrow * kNarrow + conv.tiling.direct_offsets.back() <= run.length;
+}
+
+// A tile that reads_direct.
+void sum_direct(const Stretch& run, int64_t group, const float* x, const Target& to, int64_t first, int64_t count) {
+  const Conv& conv = run.conv;
+  const Operands in{x + first - run.pad_left, run.x_row, conv.group_in, conv.tiling.direct_offsets.data(),
+                    conv.problem.kernel_size};
+  all_rows(run, group, in, 0, to, count);
 }
 
 // x: [C_in / groups, L] of one batch element and group.
 void sum_tile(const Stretch& run, int64_t group, const float* x, const Target& to, int64_t first, int64_t count,
               float* buffer) {
-  const Conv1dProblem& p = run.conv.problem;
+  if (reads_direct(run, first, count)) return sum_direct(run, group, x, to, first, count);
   const Tiling& tiling = run.conv.tiling;
-  if (reads_direct(run, first, count)) {
-    all_rows(run, group,
-             {x + first - run.pad_left, run.x_row, p.group_in(), tiling.direct_offsets.data(), p.kernel_size}, 0, to,
-             count);
-    return;
-  }
   for (const TapChunk& chunk : tiling.chunks) {
     const int64_t step = kBufferFloats / chunk.width;
-    for (int64_t c = 0; c < p.group_in(); c += step) {
-      const int64_t channels = std::min(step, p.group_in() - c);
+    for (int64_t c = 0; c < run.conv.group_in; c += step) {
+      const int64_t channels = std::min(step, run.conv.group_in - c);
       fill(run, chunk, x + c * run.x_row, channels, first, count, buffer);
       all_rows(run, group, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
-               c * p.kernel_size + chunk.first_tap, to, count);
+               c * run.conv.problem.kernel_size + chunk.first_tap, to, count);
     }
   }
 }
 
 // Applies what comes after sums and gates to `rows` rows of y from `row`, one of the group's first.
 void finish_tile(const Stretch& run, int64_t group, int64_t row, int64_t rows, int64_t first, int64_t count) {
-  if (run.conv.rest.none()) return;
+  if (!run.conv.finishes) return;
   const float* coefficients = run.conv.coefficients == nullptr ? nullptr : run.conv.coefficients + group * rows;
-  const RowSpan<const float> residual = run.conv.adds_residual ? RowSpan<const float>{} : run.residual.from(row, first);
+  RowSpan<const float> residual;
+  if (run.residual.data != nullptr && !run.conv.adds_residual) residual = run.residual.from(row, first);
   finish_rows(run.conv.rest, coefficients, run.conv.problem.result_channels(), residual, run.y.from(row, first), rows,
               count);
 }
 
 // The positions of one tile of a batch element's group: `row` is the first of its rows of y, [N * channels, L_out].
 void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row, int64_t first, float* buffer) {
-  const int64_t rows = run.conv.problem.group_out();
+  const int64_t rows = run.conv.group_out;
   const int64_t count = std::min(run.conv.tiling.positions, run.out_length - first);
   Target target{run.y.from(row, first), 0, rows, {}};
   if (run.conv.adds_residual) target.residual = run.residual.from(row, first);
@@ -202,8 +210,10 @@ void convolve(const Conv& conv, const Context& context, const Bindings& bindings
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
   // Short chunks are one tile, and spared the divisions, the threads and the buffer.
   const bool one_tile = out_length <= conv.tiling.positions;
-  if (one_tile && p.batch == 1 && p.groups == 1 && !p.epilogue.gated && reads_direct(run, 0, out_length)) {
-    compute_tile(run, 0, input, 0, 0, nullptr);
+  if (one_tile && conv.single && reads_direct(run, 0, out_length)) {
+    sum_direct(run, 0, input, {run.y, 0, conv.group_out, conv.adds_residual ? run.residual : RowSpan<const float>{}}, 0,
+               out_length);
+    finish_tile(run, 0, 0, conv.group_out, 0, out_length);
     return;
   }
   const int64_t tiles = one_tile ? 1 : ceil_div(out_length, conv.tiling.positions);
@@ -211,13 +221,13 @@ void convolve(const Conv& conv, const Context& context, const Bindings& bindings
     alignas(64) std::array<float, kBufferFloats> buffer;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t block = one_tile ? item : item / tiles;  // batch element and group
-      const float* x = input + block * p.group_in() * run.x_row;
+      const float* x = input + block * conv.group_in * run.x_row;
       const int64_t first = (item - block * tiles) * conv.tiling.positions;
       if (p.epilogue.gated) {
         compute_gated_tile(run, x, block * p.result_channels(), first, buffer.data());
       } else {
         const int64_t group = p.groups == 1 ? 0 : block % p.groups;
-        compute_tile(run, group, x, block * p.group_out(), first, buffer.data());
+        compute_tile(run, group, x, block * conv.group_out, first, buffer.data());
       }
     }
   });
@@ -274,6 +284,11 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     Conv conv;
     conv.problem = problem;
     conv.tiling = best_tiling(problem);
+    conv.direct = problem.stride == 1 && conv.tiling.chunks.size() == 1;
+    conv.single = problem.batch == 1 && problem.groups == 1 && !problem.epilogue.gated;
+    conv.group_in = problem.group_in();
+    conv.group_out = problem.group_out();
+    conv.reduction = problem.reduction();
     const Epilogue& epilogue = problem.epilogue;
     conv.rest = epilogue;
     conv.adds_residual =
@@ -281,6 +296,7 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
         (epilogue.residual == Epilogue::Residual::kBefore ||
          (epilogue.residual == Epilogue::Residual::kAfter && epilogue.function == Epilogue::Function::kIdentity));
     if (conv.adds_residual) conv.rest.residual = Epilogue::Residual::kNone;
+    conv.finishes = !conv.rest.none();
     const std::string order = epilogue.gated ? ".gates" : "";
     const std::span<const float> weight = args.weights.host("weight");
     conv.weight = conv.own(

@@ -25,17 +25,17 @@ struct Operands {
 };
 
 // What comes with the last products, at the end: small ones added to a large bias one by one would lose themselves in
-// it. Null where there is none.
+// it.
 struct Last {
-  const float* bias = nullptr;  // [Rows]
-  RowSpan<const float> residual;
+  const float* bias;                // [Rows]
+  RowSpan<const float> residual{};  // or null
 };
 
 // Outputs [Rows, count] of a strip Width wide, begun, or added to what is there. `weights`: from the first channel and
-// tap, [channels, K, Rows]; `weight_stride`: floats a channel.
-template <int Rows, int Width, bool Begin>
-void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_stride, const Last& last,
-           const RowSpan<float>& to, int64_t count) {
+// tap, [channels, K, Rows]; `weight_stride`: floats a channel. Branches after the sums would make GCC spill them.
+template <int Rows, int Width, bool Begin, bool Residual>
+[[gnu::always_inline]] inline void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_stride,
+                                         const Last& last, const RowSpan<float>& to, int64_t count) {
   using Packet = typename Eigen::internal::find_best_packet<float, Width>::type;
   using Eigen::internal::padd, Eigen::internal::ploadu, Eigen::internal::pset1, Eigen::internal::pstoreu;
   constexpr int kLanes = Eigen::internal::unpacket_traits<Packet>::size;
@@ -45,7 +45,7 @@ void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_s
   const auto readable = [&](const float* row) { return cut ? std::copy_n(row, count, edge.data()) - count : row; };
   Packet sums[Rows][kPackets];
   for (int r = 0; r < Rows; ++r) {
-    const float* y = Begin ? nullptr : readable(to.from(r, t).data);
+    const float* y = Begin ? nullptr : readable(to.data + r * to.stride + t);
     for (int i = 0; i < kPackets; ++i) sums[r][i] = Begin ? pset1<Packet>(0.0F) : ploadu<Packet>(y + i * kLanes);
   }
   int64_t c = 0;
@@ -75,15 +75,13 @@ void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_s
     } while (++k < in.taps);
   } while (++c < in.channels);
   for (int r = 0; r < Rows; ++r) {
-    const Packet bias = pset1<Packet>(last.bias == nullptr ? 0.0F : last.bias[r]);
-    for (int i = 0; i < kPackets; ++i) sums[r][i] = padd(sums[r][i], bias);
-  }
-  for (int r = 0; r < Rows && last.residual.data != nullptr; ++r) {
-    const float* residual = readable(last.residual.from(r, t).data);
-    for (int i = 0; i < kPackets; ++i) sums[r][i] = padd(sums[r][i], ploadu<Packet>(residual + i * kLanes));
-  }
-  for (int r = 0; r < Rows; ++r) {
-    float* const y = to.from(r, t).data;
+    const Packet bias = pset1<Packet>(last.bias[r]);
+    const float* residual = Residual ? readable(last.residual.data + r * last.residual.stride + t) : nullptr;
+    for (int i = 0; i < kPackets; ++i) {
+      sums[r][i] = padd(sums[r][i], bias);
+      if constexpr (Residual) sums[r][i] = padd(sums[r][i], ploadu<Packet>(residual + i * kLanes));
+    }
+    float* const y = to.data + r * to.stride + t;
     float* const target = cut ? edge.data() : y;
     for (int i = 0; i < kPackets; ++i) pstoreu(target + i * kLanes, sums[r][i]);
     if (cut) std::copy_n(target, count, y);
@@ -91,22 +89,24 @@ void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_s
 }
 
 // Few rows take wide strips: eight independent sums or more hide the latency of a multiply-add.
-template <int Rows, bool Begin>
+template <int Rows, bool Begin, bool Residual>
 void strips(const Operands& in, const float* weights, int64_t weight_stride, const Last& last, const RowSpan<float>& to,
             int64_t count) {
   constexpr int kWidth = Rows == 1 ? 64 : Rows <= 3 ? 32 : 16;
   int64_t t = 0;
   for (; t + kWidth <= count; t += kWidth) {
-    strip<Rows, kWidth, Begin>(in, t, weights, weight_stride, last, to, kWidth);
+    strip<Rows, kWidth, Begin, Residual>(in, t, weights, weight_stride, last, to, kWidth);
   }
   for (; t < count; t += kNarrow) {
-    strip<Rows, kNarrow, Begin>(in, t, weights, weight_stride, last, to, std::min(kNarrow, count - t));
+    strip<Rows, kNarrow, Begin, Residual>(in, t, weights, weight_stride, last, to, std::min(kNarrow, count - t));
   }
 }
 
-inline constexpr std::array kBegin = {strips<1, true>, strips<2, true>, strips<3, true>,
-                                      strips<4, true>, strips<5, true>, strips<6, true>};
-inline constexpr std::array kContinue = {strips<1, false>, strips<2, false>, strips<3, false>,
-                                         strips<4, false>, strips<5, false>, strips<6, false>};
+template <bool Begin, bool Residual>
+constexpr std::array kStripsOf = {strips<1, Begin, Residual>, strips<2, Begin, Residual>, strips<3, Begin, Residual>,
+                                  strips<4, Begin, Residual>, strips<5, Begin, Residual>, strips<6, Begin, Residual>};
+// By whether it begins, adds a residual, and by rows - 1.
+constexpr std::array kStrips = {std::array{kStripsOf<false, false>, kStripsOf<false, true>},
+                                std::array{kStripsOf<true, false>, kStripsOf<true, true>}};
 
 }  // namespace strand::layers
