@@ -77,7 +77,7 @@ NetworkSummary summarise(const Network& network, const CompileOptions& options) 
     summary.layers.push_back(std::move(layer));
   }
   summary.extents = extents_of(graph, types);
-  const std::shared_ptr<const Plan> plan = network.compile(options);
+  const std::shared_ptr<const Plan> plan = network.compile(graph, options);
   summary.arena_bytes = plan->arena_bytes;
   summary.stream = stream_of(*plan);
   summary.rate = graph.inputs.empty() ? 0 : graph.inputs[0].description.rate;

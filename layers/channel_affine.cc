@@ -14,6 +14,13 @@ bool round_once(double value, float& rounded) {
   return std::fabs(static_cast<double>(rounded) - value) <= kEps * std::fabs(value);
 }
 
+// A row of weights. No early end, so that it is vectorised.
+bool fold_row(std::span<const float> row, double scale, float* __restrict__ rounded) {
+  bool ok = true;
+  for (size_t i = 0; i < row.size(); ++i) ok &= round_once(static_cast<double>(row[i]) * scale, rounded[i]);
+  return ok;
+}
+
 // Of the sum of nothing. What both layers make of it, in the same order; no better than double where its terms cancel.
 bool fold_bias(double bias, const ChannelAffine& next, float& rounded) {
   const double scaled = (bias - next.centre) * next.scale;
@@ -41,9 +48,7 @@ std::optional<FoldedWeights> folded_weights(const Weights& weights, std::span<co
   const auto size = static_cast<size_t>(row_size);
   for (size_t row = 0; row * size < old_weight.size(); ++row) {
     const double scale = next[static_cast<size_t>(channel_of(static_cast<int64_t>(row)))].scale;
-    for (size_t i = row * size; i < (row + 1) * size; ++i) {
-      if (!round_once(static_cast<double>(old_weight[i]) * scale, weight.as<float>()[i])) return {};
-    }
+    if (!fold_row(old_weight.subspan(row * size, size), scale, weight.as<float>().data() + row * size)) return {};
   }
   FoldedWeights result;
   result.emplace("weight", std::move(weight));
