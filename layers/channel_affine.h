@@ -4,10 +4,10 @@
 //
 // Why the folded layer keeps the bound of its own sums, c(n) eps (sum |w' x| + |b'|), held against both layers in
 // double: c(n) leaves room for one rounding of each factor, an eps at most, beside those of the sum (up to n = 16 it is
-// two above what n + 1 roundings do at worst, and later several times what was ever seen, conv1d/README.md). So a fold
-// need only promise that w' and b' are within eps of what they stand for, however large the scale (a variance near 0),
-// and folded_weights() looks at each: what leaves float32's normal numbers, or is left of a difference that double has
-// lost, is not folded. The bound is no larger than those of the two layers together, as |b'| is at most |b scale| +
+// two above what n + 1 roundings do at worst, and above that over twice what was ever seen, conv1d/README.md). So a
+// fold need only promise that w' and b' are within eps of what they stand for, however large the scale (a variance near
+// 0), and folded_weights() looks at each: what leaves float32's normal numbers, or is left of a difference that double
+// has lost, is not folded. The bound is no larger than those of the two layers together, as |b'| is at most |b scale| +
 // |centre scale| + |shift|, which the second would be measured by.
 
 #include <functional>
