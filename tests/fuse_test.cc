@@ -1,4 +1,5 @@
-// The pass fuse_epilogue, on and off: what it fuses, what it leaves, and that the numbers are the same.
+// The pass fuse, on and off: what it fuses as epilogues (fold_test.cc has the folds), what it leaves, and that the
+// numbers are the same.
 
 #include "graphs/fuse.h"
 
