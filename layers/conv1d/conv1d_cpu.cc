@@ -34,10 +34,17 @@ constexpr int64_t kDirectRows = 4;
 constexpr int64_t kDirectFloats = 65536;
 constexpr std::array<float, kRows> kNoBias{};
 
+// Up to kRows outputs of a group.
+struct Block {
+  const float* weight;  // [C_in / groups, K, rows]
+  const float* bias;    // [rows]
+  int64_t rows;
+};
+
 // What a run needs, the parts that a short one touches first.
 struct Conv {
-  const float* weight = nullptr;        // by group and block of kRows outputs: [C_in / groups, K, rows]
-  const float* bias = nullptr;          // [C_out] in the order of weight's rows, or null
+  std::vector<Block> blocks;            // by group
+  int64_t group_blocks = 0;             // in each
   const float* coefficients = nullptr;  // [2, channels] of the epilogue, or null
   bool adds_residual = false;           // with the sums; then `rest` is the epilogue without it
   bool finishes = false;                // `rest` does something
@@ -68,10 +75,10 @@ struct Stretch {
   RowSpan<const float> residual;  // of the epilogue, or null
 };
 
-// Where sums go: rows [first_row, first_row + rows) of a group, for the positions of one tile.
+// Where sums go: `rows` rows, from the first block's on, for the positions of one tile.
 struct Target {
   RowSpan<float> y;
-  int64_t first_row;
+  const Block* first;
   int64_t rows;
   RowSpan<const float> residual;  // added to the finished sums, or null
 };
@@ -102,20 +109,20 @@ void fill(const Stretch& run, const TapChunk& chunk, const float* x, int64_t cha
   }
 }
 
-// The target's rows of a group for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap)
-// pairs of the group's weights come before these.
-void all_rows(const Stretch& run, int64_t group, const Operands& in, int64_t skipped, const Target& to, int64_t count) {
+// The target's rows for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap) pairs of the
+// weights come before these.
+void all_rows(const Stretch& run, const Operands& in, int64_t skipped, const Target& to, int64_t count) {
   const Conv& conv = run.conv;
   const bool ends = skipped + in.channels * in.taps == conv.reduction;
   const bool adds = ends && to.residual.data != nullptr;
-  for (int64_t o = to.first_row; o < to.first_row + to.rows; o += kRows) {
-    const int64_t rows = std::min(kRows, conv.group_out - o);
-    const int64_t channel = group * conv.group_out + o;
-    Last last{ends && conv.bias != nullptr ? conv.bias + channel : kNoBias.data()};
-    if (adds) last.residual = to.residual.from(o - to.first_row, 0);
-    kStrips[skipped == 0 ? 1 : 0][adds ? 1 : 0][static_cast<size_t>(rows - 1)](
-        in, conv.weight + channel * conv.reduction + skipped * rows, conv.problem.kernel_size * rows, last,
-        to.y.from(o - to.first_row, 0), count);
+  const auto& strips = kStrips[skipped == 0 ? 1 : 0][adds ? 1 : 0];
+  const Block* block = to.first;
+  for (int64_t row = 0; row < to.rows; row += kRows, ++block) {
+    Last last{ends ? block->bias : kNoBias.data()};
+    if (adds) last.residual = to.residual.from(row, 0);
+    strips[static_cast<size_t>(block->rows - 1)](in, block->weight + skipped * block->rows,
+                                                 conv.problem.kernel_size * block->rows, last, to.y.from(row, 0),
+                                                 count);
   }
 }
 
@@ -129,24 +136,23 @@ bool reads_direct(const Stretch& run, int64_t first, int64_t count) {
 }
 
 // A tile that reads_direct.
-void sum_direct(const Stretch& run, int64_t group, const float* x, const Target& to, int64_t first, int64_t count) {
+void sum_direct(const Stretch& run, const float* x, const Target& to, int64_t first, int64_t count) {
   const Conv& conv = run.conv;
   const Operands in{x + first - run.pad_left, run.x_row, conv.group_in, conv.tiling.direct_offsets.data(),
                     conv.problem.kernel_size};
-  all_rows(run, group, in, 0, to, count);
+  all_rows(run, in, 0, to, count);
 }
 
 // x: [C_in / groups, L] of one batch element and group.
-void sum_tile(const Stretch& run, int64_t group, const float* x, const Target& to, int64_t first, int64_t count,
-              float* buffer) {
-  if (reads_direct(run, first, count)) return sum_direct(run, group, x, to, first, count);
+void sum_tile(const Stretch& run, const float* x, const Target& to, int64_t first, int64_t count, float* buffer) {
+  if (reads_direct(run, first, count)) return sum_direct(run, x, to, first, count);
   const Tiling& tiling = run.conv.tiling;
   for (const TapChunk& chunk : tiling.chunks) {
     const int64_t step = kBufferFloats / chunk.width;
     for (int64_t c = 0; c < run.conv.group_in; c += step) {
       const int64_t channels = std::min(step, run.conv.group_in - c);
       fill(run, chunk, x + c * run.x_row, channels, first, count, buffer);
-      all_rows(run, group, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
+      all_rows(run, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
                c * run.conv.problem.kernel_size + chunk.first_tap, to, count);
     }
   }
@@ -166,9 +172,9 @@ void finish_tile(const Stretch& run, int64_t group, int64_t row, int64_t rows, i
 void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row, int64_t first, float* buffer) {
   const int64_t rows = run.conv.group_out;
   const int64_t count = std::min(run.conv.tiling.positions, run.out_length - first);
-  Target target{run.y.from(row, first), 0, rows, {}};
+  Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows, {}};
   if (run.conv.adds_residual) target.residual = run.residual.from(row, first);
-  sum_tile(run, group, x, target, first, count, buffer);
+  sum_tile(run, x, target, first, count, buffer);
   finish_tile(run, group, row, rows, first, count);
 }
 
@@ -181,7 +187,7 @@ void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row
   const int64_t step = kGateFloats / run.conv.tiling.positions / kRows * kRows;
   for (int64_t done = 0; done < p.out_channels; done += step) {
     const int64_t rows = std::min(step, p.out_channels - done);
-    sum_tile(run, 0, x, {{sums.data(), count}, done, rows, {}}, first, count, buffer);
+    sum_tile(run, x, {{sums.data(), count}, run.conv.blocks.data() + done / kRows, rows, {}}, first, count, buffer);
     for (int64_t block = 0; block < rows; block += kRows) {
       const int64_t half = std::min(kRows, rows - block) / 2;
       for (int64_t r = 0; r < half; ++r) {
@@ -195,8 +201,8 @@ void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row
 
 void convolve(const Conv& conv, const Context& context, const Bindings& bindings) {
   const Conv1dProblem& p = conv.problem;
-  const int64_t length = bindings.inputs[0].shape()[2];
-  const int64_t out_length = bindings.outputs[0].shape()[2];
+  const int64_t length = bindings.inputs[0].shape().sizes()[2];
+  const int64_t out_length = bindings.outputs[0].shape().sizes()[2];
   const std::span<const int64_t> rows = bindings.rows;
   Stretch run{conv,
               length,
@@ -211,8 +217,9 @@ void convolve(const Conv& conv, const Context& context, const Bindings& bindings
   // Short chunks are one tile, and spared the divisions, the threads and the buffer.
   const bool one_tile = out_length <= conv.tiling.positions;
   if (one_tile && conv.single && reads_direct(run, 0, out_length)) {
-    sum_direct(run, 0, input, {run.y, 0, conv.group_out, conv.adds_residual ? run.residual : RowSpan<const float>{}}, 0,
-               out_length);
+    sum_direct(run, input,
+               {run.y, conv.blocks.data(), conv.group_out, conv.adds_residual ? run.residual : RowSpan<const float>{}},
+               0, out_length);
     finish_tile(run, 0, 0, conv.group_out, 0, out_length);
     return;
   }
@@ -288,6 +295,7 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     conv.single = problem.batch == 1 && problem.groups == 1 && !problem.epilogue.gated;
     conv.group_in = problem.group_in();
     conv.group_out = problem.group_out();
+    conv.group_blocks = ceil_div(conv.group_out, kRows);
     conv.reduction = problem.reduction();
     const Epilogue& epilogue = problem.epilogue;
     conv.rest = epilogue;
@@ -299,17 +307,24 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     conv.finishes = !conv.rest.none();
     const std::string order = epilogue.gated ? ".gates" : "";
     const std::span<const float> weight = args.weights.host("weight");
-    conv.weight = conv.own(
+    const float* packed = conv.own(
         args.weights.pack("weight.cpu.rows6" + order, static_cast<int64_t>(weight.size_bytes()),
                           [&](std::byte* target) { pack_weight(problem, weight, reinterpret_cast<float*>(target)); }));
+    const float* bias = nullptr;
     if (problem.has_bias) {
-      const std::span<const float> bias = args.weights.host("bias");
-      conv.bias = conv.own(
-          args.weights.pack("bias.cpu.rows6" + order, static_cast<int64_t>(bias.size_bytes()), [&](std::byte* target) {
+      const std::span<const float> given = args.weights.host("bias");
+      bias = conv.own(
+          args.weights.pack("bias.cpu.rows6" + order, static_cast<int64_t>(given.size_bytes()), [&](std::byte* target) {
             for (int64_t row = 0; row < problem.out_channels; ++row) {
-              reinterpret_cast<float*>(target)[row] = bias[static_cast<size_t>(channel_of(problem, row))];
+              reinterpret_cast<float*>(target)[row] = given[static_cast<size_t>(channel_of(problem, row))];
             }
           }));
+    }
+    for (int64_t channel = 0; channel < problem.out_channels;) {
+      const int64_t rows = std::min(kRows, conv.group_out - channel % conv.group_out);
+      conv.blocks.push_back(
+          {packed + channel * conv.reduction, bias == nullptr ? kNoBias.data() : bias + channel, rows});
+      channel += rows;
     }
     if (epilogue.by_channel()) conv.coefficients = conv.own(args.weights.floats("epilogue"));
     return std::make_unique<ConvKernel>(std::move(conv));
