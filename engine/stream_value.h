@@ -14,6 +14,8 @@
 
 namespace strand {
 
+inline bool timed(const TensorType& type) { return type.time_axis != TensorType::kNoTime; }
+
 struct StreamValue {
   int64_t outer = 1;           // rows
   int64_t inner = 1;           // bytes a time

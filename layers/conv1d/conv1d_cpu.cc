@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "engine/checked.h"
-#include "layers/conv1d/conv1d_cpu_strip.h"
 #include "layers/conv1d/conv1d_cpu_tiling.h"
+#include "layers/conv1d/conv1d_strip_cpu.h"
 
 namespace strand::layers {
 namespace {
