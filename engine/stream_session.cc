@@ -173,6 +173,7 @@ void StreamSession::run_step(Step& step) {
   try {
     step.kernel->run(context_, step.bindings);
   } catch (const Error& error) {
+    state_.finished = true;  // values stand at different times now: only reset() helps
     throw error.at(plan_->steps[static_cast<size_t>(&step - steps_.data())].where);
   }
   if (!step.shows) return;

@@ -40,7 +40,7 @@ class StreamSession {
   // later ones. Returns what is ready of each output, perhaps of length 0, valid until the next call. Throws
   // Error(kShape) before anything is computed. Never allocates, locks or calls the system (on one thread).
   std::span<const TensorView> push(std::span<const TensorView> inputs);
-  // No more comes: the rest of the outputs. After it only reset() may be called.
+  // No more comes: the rest of the outputs. After it, or where a layer failed, only reset() may be called.
   std::span<const TensorView> finish();
   // As new.
   void reset();
