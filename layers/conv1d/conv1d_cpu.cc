@@ -110,10 +110,9 @@ void fill(const Stretch& run, const TapChunk& chunk, const float* x, int64_t cha
 }
 
 // The target's rows for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap) pairs of the
-// weights come before these.
-void all_rows(const Stretch& run, const Operands& in, int64_t skipped, const Target& to, int64_t count) {
+// weights come before these; it `ends` with the last.
+void all_rows(const Stretch& run, const Operands& in, int64_t skipped, bool ends, const Target& to, int64_t count) {
   const Conv& conv = run.conv;
-  const bool ends = skipped + in.channels * in.taps == conv.reduction;
   const bool adds = ends && to.residual.data != nullptr;
   const auto& strips = kStrips[skipped == 0 ? 1 : 0][adds ? 1 : 0];
   const Block* block = to.first;
@@ -140,7 +139,7 @@ void sum_direct(const Stretch& run, const float* x, const Target& to, int64_t fi
   const Conv& conv = run.conv;
   const Operands in{x + first - run.pad_left, run.x_row, conv.group_in, conv.tiling.direct_offsets.data(),
                     conv.problem.kernel_size};
-  all_rows(run, in, 0, to, count);
+  all_rows(run, in, 0, true, to, count);
 }
 
 // x: [C_in / groups, L] of one batch element and group.
@@ -152,8 +151,9 @@ void sum_tile(const Stretch& run, const float* x, const Target& to, int64_t firs
     for (int64_t c = 0; c < run.conv.group_in; c += step) {
       const int64_t channels = std::min(step, run.conv.group_in - c);
       fill(run, chunk, x + c * run.x_row, channels, first, count, buffer);
+      const bool ends = &chunk == &tiling.chunks.back() && c + channels == run.conv.group_in;
       all_rows(run, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
-               c * run.conv.problem.kernel_size + chunk.first_tap, to, count);
+               c * run.conv.problem.kernel_size + chunk.first_tap, ends, to, count);
     }
   }
 }
