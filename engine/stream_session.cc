@@ -173,7 +173,6 @@ void StreamSession::run_step(Step& step) {
   try {
     step.kernel->run(context_, step.bindings);
   } catch (const Error& error) {
-    state_.finished = true;  // values stand at different times now: only reset() helps
     throw error.at(plan_->steps[static_cast<size_t>(&step - steps_.data())].where);
   }
   if (!step.shows) return;
@@ -250,8 +249,13 @@ std::span<const TensorView> StreamSession::push(std::span<const TensorView> inpu
   feed_silence(inputs);
   const bool settled = settled_ || times_.settled(state_);
   const bool repeats = settled_ && count == last_count_ && count % times_.period() == 0;
-  take_inputs(inputs, count);
-  run_steps(repeats);
+  try {
+    take_inputs(inputs, count);
+    run_steps(repeats);
+  } catch (...) {
+    state_.finished = true;  // values stand at different times now: only reset() helps
+    throw;
+  }
   settled_ = settled;
   last_count_ = count;
   return collect();

@@ -2,7 +2,7 @@
 // A value of a stream: the stretch that was just made, and what is kept of the past. Owns no memory; one
 // StreamSession's.
 //
-// The past lies in a band a row, longer than a ring by what a window reaches back: what a push makes is written after
+// The past lies in a band a row, two rings long: what a push makes is written after
 // what went before it, until the band's end is near, and then a ring's length further down. What lies above the ring
 // is copied down in time, so every window is one piece.
 
@@ -28,7 +28,7 @@ struct StreamValue {
   int64_t at = 0;              // times before stretch.begin in the band, from `kept` to `kept + ring`
   std::byte* place = nullptr;  // of stretch.begin, where windows are read
 
-  int64_t band_row() const { return 2 * ring + 16; }  // not a power of two
+  int64_t band_row() const { return 2 * ring + 16; }  // rows seldom lie a power of two apart
 
   // Where the stretch is made.
   std::byte* made() const { return in_band ? place : fresh; }
