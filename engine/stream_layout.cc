@@ -84,7 +84,7 @@ void StreamSession::make_steps() {
     step.kernel = planned.kernel.get();
     step.constant = times_.is_constant(i);
     step.apart = !step.constant && step.kernel->takes_rows_apart();
-    step.state_bytes = step.kernel->state_bytes();
+    if (!step.constant) step.state_bytes = step.kernel->state_bytes();  // else all of it comes at once
     for (const int value : planned.inputs) step.inputs.push_back(view_of(value));
     for (const int value : planned.outputs) step.outputs.push_back(view_of(value));
     if (step.apart) step.rows.resize(planned.inputs.size() + planned.outputs.size());
@@ -111,7 +111,9 @@ int64_t StreamSession::place(std::byte* arena, const StreamSizes& sizes) {
   for (size_t i = 0; i < values_.size(); ++i) {
     if (is_root(i) && values_[i].kept > 0) values_[i].band = layout.take(bytes_of(values_[i], values_[i].band_row()));
   }
-  for (Step& step : steps_) step.bindings.state = layout.take(step.state_bytes);
+  for (Step& step : steps_) {
+    if (!step.constant) step.bindings.state = layout.take(step.state_bytes);
+  }
   for (size_t i = 0; i < values_.size(); ++i) {
     if (!is_root(i) || values_[i].in_band) continue;
     values_[i].fresh = layout.take(bytes_of(values_[i], timed(plan_->values[i].type) ? sizes.fresh[i] : 1));

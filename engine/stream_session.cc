@@ -59,7 +59,8 @@ void StreamSession::begin() {
 void StreamSession::reset() { begin(); }
 
 void StreamSession::check_inputs(std::span<const TensorView> inputs) const {
-  if (state_.finished) throw Error(ErrorCategory::kUnsupported, "push after finish; reset() begins a new signal");
+  if (state_.finished)
+    throw Error(ErrorCategory::kUnsupported, "push after finish or a failure; reset() begins a new signal");
   if (inputs.size() != plan_->inputs.size()) {
     throw Error(ErrorCategory::kShape, "network '" + plan_->name + "' was given " + std::to_string(inputs.size()) +
                                            " inputs, expected " + std::to_string(plan_->inputs.size()));
@@ -126,10 +127,7 @@ void StreamSession::take_inputs(std::span<const TensorView> inputs, int64_t coun
 
 void StreamSession::run_constants() {
   for (const Step& step : steps_) {
-    if (!step.constant) continue;
-    Bindings bindings = step.bindings;
-    bindings.state = nullptr;
-    step.kernel->run(context_, bindings);
+    if (step.constant) run_kernel(step);
   }
   constants_known_ = true;
 }
@@ -170,13 +168,17 @@ void StreamSession::run_step(Step& step) {
     made.view->data = made.value->made();
   }
   step.bindings.window = {step.reads[0].window.begin, step.stretch.begin};
+  run_kernel(step);
+  if (!step.shows) return;
+  for (const Made& made : step.made) made.value->show();
+}
+
+void StreamSession::run_kernel(const Step& step) const {
   try {
     step.kernel->run(context_, step.bindings);
   } catch (const Error& error) {
     throw error.at(plan_->steps[static_cast<size_t>(&step - steps_.data())].where);
   }
-  if (!step.shows) return;
-  for (const Made& made : step.made) made.value->show();
 }
 
 // `repeats`: everything is as in the last push, but later.
@@ -249,6 +251,13 @@ std::span<const TensorView> StreamSession::push(std::span<const TensorView> inpu
   feed_silence(inputs);
   const bool settled = settled_ || times_.settled(state_);
   const bool repeats = settled_ && count == last_count_ && count % times_.period() == 0;
+  advance(inputs, count, repeats);
+  settled_ = settled;
+  last_count_ = count;
+  return collect();
+}
+
+void StreamSession::advance(std::span<const TensorView> inputs, int64_t count, bool repeats) {
   try {
     take_inputs(inputs, count);
     run_steps(repeats);
@@ -256,9 +265,6 @@ std::span<const TensorView> StreamSession::push(std::span<const TensorView> inpu
     state_.finished = true;  // values stand at different times now: only reset() helps
     throw;
   }
-  settled_ = settled;
-  last_count_ = count;
-  return collect();
 }
 
 // Before the first push: constants must be known.
@@ -270,15 +276,15 @@ void StreamSession::feed_silence(std::span<const TensorView> inputs) {
         convert(inputs[i], {plan_->input_type(i), value_of(plan_->inputs[i].value).fresh, plan_->device});
       }
     }
-    take_inputs({}, count);
-    run_steps(false);
+    advance({}, count, false);
     hold_early();
     silence_left_ -= count;
   }
 }
 
 std::span<const TensorView> StreamSession::finish() {
-  if (state_.finished) throw Error(ErrorCategory::kUnsupported, "finish after finish; reset() begins a new signal");
+  if (state_.finished)
+    throw Error(ErrorCategory::kUnsupported, "finish after finish or a failure; reset() begins a new signal");
   times_.check_end(state_);
   for (size_t i = 0; i < values_.size(); ++i) values_[i].begin_push(state_.ends[i]);
   state_.finished = true;

@@ -95,6 +95,8 @@ class StreamSession {
   void run_constants();
   void run_steps(bool repeats);
   void run_step(Step& step);
+  void run_kernel(const Step& step) const;
+  void advance(std::span<const TensorView> inputs, int64_t count, bool repeats);
   void set_stretch(size_t index);
   void feed_silence(std::span<const TensorView> inputs);
   void hold_early();

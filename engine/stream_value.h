@@ -2,9 +2,9 @@
 // A value of a stream: the stretch that was just made, and what is kept of the past. Owns no memory; one
 // StreamSession's.
 //
-// The past lies in a band a row, two rings long: what a push makes is written after
-// what went before it, until the band's end is near, and then a ring's length further down. What lies above the ring
-// is copied down in time, so every window is one piece.
+// The past lies in a band a row, two rings long: what a push makes is written after what went before it, until the
+// band's end is near, and then a ring's length further down. What lies above the ring is copied down in time, so every
+// window is one piece.
 
 #include <algorithm>
 #include <cstddef>

@@ -179,8 +179,8 @@ TEST_CASE("wrong pushes change nothing") {
   }
   all.add(session.finish()[0]);
   CHECK(same_bits(all.values(), whole[0]));
-  CHECK_THROWS_WITH_AS(session.finish(), "finish after finish; reset() begins a new signal", Error);
-  refused(random_tensor({2, 2, 5}), "push after finish; reset() begins a new signal");
+  CHECK_THROWS_WITH_AS(session.finish(), "finish after finish or a failure; reset() begins a new signal", Error);
+  refused(random_tensor({2, 2, 5}), "push after finish or a failure; reset() begins a new signal");
 }
 
 TEST_CASE("a signal that ends where padding can't be is refused, and nothing before it is lost") {

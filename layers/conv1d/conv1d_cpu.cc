@@ -52,7 +52,6 @@ struct Conv {
   bool single = false;                  // one batch element and group, no gate
   int64_t group_in = 0;
   int64_t group_out = 0;
-  int64_t reduction = 0;  // products an output
   Epilogue rest;
   Conv1dProblem problem;
   Tiling tiling;
@@ -296,7 +295,6 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     conv.group_in = problem.group_in();
     conv.group_out = problem.group_out();
     conv.group_blocks = ceil_div(conv.group_out, kRows);
-    conv.reduction = problem.reduction();
     const Epilogue& epilogue = problem.epilogue;
     conv.rest = epilogue;
     conv.adds_residual =
@@ -323,7 +321,7 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     for (int64_t channel = 0; channel < problem.out_channels;) {
       const int64_t rows = std::min(kRows, conv.group_out - channel % conv.group_out);
       conv.blocks.push_back(
-          {packed + channel * conv.reduction, bias == nullptr ? kNoBias.data() : bias + channel, rows});
+          {packed + channel * problem.reduction(), bias == nullptr ? kNoBias.data() : bias + channel, rows});
       channel += rows;
     }
     if (epilogue.by_channel()) conv.coefficients = conv.own(args.weights.floats("epilogue"));
