@@ -28,8 +28,8 @@ struct Bindings {
   std::byte* workspace = nullptr;  // workspace_bytes() of them, aligned to Buffer::kAlignment
   std::byte* state = nullptr;      // state_bytes() of them, zeros where a signal begins; null: the whole signal at once
   Window window = {};
-  // Times from the start of each row of times to the next one's, by input and then by output, for kernels that take them
-  // apart; empty: rows follow each other.
+  // Times from the start of each row of times to the next one's, by input and then by output, for kernels that take
+  // them apart; empty: rows follow each other.
   std::span<const int64_t> rows = {};
   const int64_t* clock = nullptr;  // of live streams: what live_clock.h shows
 };
