@@ -183,6 +183,43 @@ TEST_CASE("wrong pushes change nothing") {
   refused(random_tensor({2, 2, 5}), "push after finish or a failure; reset() begins a new signal");
 }
 
+// Fails where it is asked to, in place of a layer.
+class Failing final : public Kernel {
+ public:
+  Failing(std::unique_ptr<const Kernel> kernel, const bool& fails) : kernel_(std::move(kernel)), fails_(fails) {}
+  void run(const Context& context, const Bindings& bindings) const override {
+    if (fails_) throw Error(ErrorCategory::kNumeric, "no");
+    kernel_->run(context, bindings);
+  }
+
+ private:
+  std::unique_ptr<const Kernel> kernel_;
+  const bool& fails_;
+};
+
+TEST_CASE("a layer's failure ends the stream, and reset begins a new one") {
+  const graphs::Network network =
+      network_of(conv("a", "kernel_size: 5, padding: causal") + conv("b", "kernel_size: 1"));
+  const Tensor signal = random_tensor({2, 2, 96});
+  graphs::CompileOptions options;
+  options.dimensions[graphs::time_symbol(network.graph())] = 96;
+  const auto whole = run_whole(network, options, signal);
+  for (const size_t at : {0U, 1U}) {
+    bool fails = false;
+    const auto plan = std::const_pointer_cast<Plan>(graphs::compile_stream(network, options, 16));
+    plan->steps[at].kernel = std::make_unique<Failing>(std::move(plan->steps[at].kernel), fails);
+    StreamSession session(plan, {.max_chunk = 16});
+    const auto push = [&] { session.push(std::vector{random_tensor({2, 2, 16}).view()}); };
+    for (int i = 0; i < 4; ++i) push();
+    fails = true;
+    CHECK_THROWS_WITH_AS(push(), (plan->steps[at].where + ": no").c_str(), Error);
+    fails = false;
+    CHECK_THROWS_WITH_AS(push(), "push after finish or a failure; reset() begins a new signal", Error);
+    session.reset();
+    CHECK(same_bits(stream(session, signal, {16})[0], whole[0]));
+  }
+}
+
 TEST_CASE("a signal that ends where padding can't be is refused, and nothing before it is lost") {
   const graphs::Network mirrored = network_of(conv("a", "kernel_size: 9, padding: 4, padding_mode: reflect"));
   StreamSession session(graphs::compile_stream(mirrored, {}, 8), {.max_chunk = 8});
