@@ -28,6 +28,9 @@ struct Bindings {
   std::byte* workspace = nullptr;  // workspace_bytes() of them, aligned to Buffer::kAlignment
   std::byte* state = nullptr;      // state_bytes() of them, zeros where a signal begins; null: the whole signal at once
   Window window = {};
+  // Times from the start of each row of times to the next one's, by input and then by output, for kernels that take
+  // them apart; empty: rows follow each other.
+  std::span<const int64_t> rows = {};
   const int64_t* clock = nullptr;  // of live streams: what live_clock.h shows
 };
 
@@ -41,6 +44,8 @@ class Kernel {
   virtual int64_t workspace_bytes() const { return 0; }
   // What is carried from one stretch of a signal to the next, by layers whose TimeMap is stateful; relocatable bytes.
   virtual int64_t state_bytes() const { return 0; }
+  // Whether run() heeds Bindings::rows; then tensors may begin at any element.
+  virtual bool takes_rows_apart() const { return false; }
   // On CUDA: enqueues on context.stream(). On the CPU: the length of time is that of the bound views, at most what the
   // kernel was prepared for; all other sizes are those it was prepared for. Outputs never overlap inputs.
   virtual void run(const Context& context, const Bindings& bindings) const = 0;

@@ -9,8 +9,6 @@
 namespace strand {
 namespace {
 
-bool timed(const TensorType& type) { return type.time_axis != TensorType::kNoTime; }
-
 std::shared_ptr<const LivePlan> checked(std::shared_ptr<const LivePlan> plan) {
   if (plan == nullptr || plan->plan == nullptr) throw Error(ErrorCategory::kShape, "LiveStreams were given no plan");
   return plan;

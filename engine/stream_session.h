@@ -9,7 +9,7 @@
 
 #include "engine/context.h"
 #include "engine/plan.h"
-#include "engine/stream_times.h"
+#include "engine/stream_value.h"
 
 namespace strand {
 
@@ -40,7 +40,7 @@ class StreamSession {
   // later ones. Returns what is ready of each output, perhaps of length 0, valid until the next call. Throws
   // Error(kShape) before anything is computed. Never allocates, locks or calls the system (on one thread).
   std::span<const TensorView> push(std::span<const TensorView> inputs);
-  // No more comes: the rest of the outputs. After it only reset() may be called.
+  // No more comes: the rest of the outputs. After it, or where a layer failed, only reset() may be called.
   std::span<const TensorView> finish();
   // As new.
   void reset();
@@ -52,32 +52,29 @@ class StreamSession {
   int64_t arena_bytes() const { return arena_.bytes(); }
 
  private:
-  // A value that owns its memory: [outer, times, inner bytes].
-  struct Value {
-    int64_t outer = 1;
-    int64_t inner = 1;           // bytes
-    int64_t capacity = 0;        // times of history; ring index is time % capacity
-    std::byte* fresh = nullptr;  // the stretch of this push, contiguous
-    std::byte* history = nullptr;
-    Stretch stretch;
+  // What a step reads of an input that has time, and what it makes.
+  struct Read {
+    TensorView* view = nullptr;
+    const StreamValue* source = nullptr;
+    Stretch window;
+    std::byte* gathered = nullptr;  // where it is put together for a kernel that takes no rows apart
   };
-  // Where a window is put together: [outer, window, inner]. One that follows on another of its size begins a little
-  // further, at `at`: what is new to a row goes over what has expired of the next row, and the rest stays in place.
-  struct Gathered {
-    std::byte* memory = nullptr;
-    int64_t room = 0;  // bytes, to slide in; 0: the memory is shared with other steps
-    int64_t at = 0;    // bytes
-    Stretch held;
-    const Value* source = nullptr;
+  struct Made {
+    TensorView* view = nullptr;
+    StreamValue* value = nullptr;
   };
   struct Step {
     std::vector<TensorView> inputs;
     std::vector<TensorView> outputs;
-    std::vector<size_t> timed;       // those inputs that have time
-    std::vector<Gathered> gathered;  // for each of these
-    std::vector<Value*> made;        // its outputs' values
-    std::byte* workspace = nullptr;
-    std::byte* state = nullptr;
+    std::vector<int64_t> rows;  // Bindings::rows
+    std::vector<Read> reads;
+    std::vector<Made> made;
+    Bindings bindings;  // of all these
+    const Kernel* kernel = nullptr;
+    Stretch stretch;  // of its outputs
+    bool constant = false;
+    bool apart = false;  // the kernel takes rows apart
+    bool shows = false;  // someone reads in the band what is not made there
     int64_t state_bytes = 0;
   };
   struct Output {
@@ -89,25 +86,31 @@ class StreamSession {
   };
 
   void lay_out();
+  void size_values(const StreamSizes& sizes);
+  int64_t place(std::byte* arena, const StreamSizes& sizes);
+  void make_steps();
   void begin();
   void check_inputs(std::span<const TensorView> inputs) const;
   void take_inputs(std::span<const TensorView> inputs, int64_t count);
   void run_constants();
-  void run_steps();
+  void run_steps(bool repeats);
+  void run_step(Step& step);
+  void run_kernel(const Step& step) const;
+  void advance(std::span<const TensorView> inputs, int64_t count, bool repeats);
+  void set_stretch(size_t index);
   void feed_silence(std::span<const TensorView> inputs);
   void hold_early();
-  void run_step(size_t index, const Stretch& outputs);
-  std::byte* window_data(size_t index, size_t input, const Stretch& window);
-  static void keep(Value& value);
   std::span<const TensorView> collect();
-  Value& value_of(int value) { return values_[static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage)]; }
+  StreamValue& value_of(int value) {
+    return values_[static_cast<size_t>(plan_->values[static_cast<size_t>(value)].storage)];
+  }
 
   std::shared_ptr<const Plan> plan_;
   StreamOptions options_;
   StreamTimes times_;
   Context context_;
   Buffer arena_;
-  std::vector<Value> values_;
+  std::vector<StreamValue> values_;
   std::vector<Step> steps_;
   std::vector<Output> outputs_;
   std::vector<TensorView> output_views_;
@@ -115,6 +118,8 @@ class StreamSession {
   int64_t silence_left_ = 0;  // samples to come before the signal's first
   StreamState state_;
   bool constants_known_ = false;
+  bool settled_ = false;     // the last push began where nothing at the signal's start mattered any more
+  int64_t last_count_ = -1;  // samples of the last push
 };
 
 }  // namespace strand

@@ -173,10 +173,6 @@ Stretch StreamTimes::window(size_t step, size_t input, const Stretch& outputs, c
   return {begin, std::clamp<int64_t>(last + 1, begin, known)};
 }
 
-void StreamTimes::set_end(size_t step, StreamState& state, int64_t end) const {
-  for (const size_t value : steps_[step].outputs) state.ends[value] = end;
-}
-
 void StreamTimes::run_all(StreamState& state) const {
   for (size_t step = 0; step < steps_.size(); ++step) {
     if (!is_constant(step)) set_end(step, state, next(step, state).end);

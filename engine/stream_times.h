@@ -15,6 +15,7 @@ struct Stretch {
   int64_t begin = 0;
   int64_t end = 0;
   int64_t size() const { return end - begin; }
+  Stretch next(int64_t times) const { return {end, end + times}; }  // the one after it
   friend bool operator==(const Stretch&, const Stretch&) = default;
 };
 
@@ -46,7 +47,12 @@ class StreamTimes {
   // The step's outputs that can be computed now, and what of an input they are computed from.
   Stretch next(size_t step, const StreamState& state) const;
   Stretch window(size_t step, size_t input, const Stretch& outputs, const StreamState& state) const;
-  void set_end(size_t step, StreamState& state, int64_t end) const;
+  void set_end(size_t step, StreamState& state, int64_t end) const {
+    for (const size_t value : steps_[step].outputs) state.ends[value] = end;
+  }
+  // Whether nothing at the signal's start matters any more: from here on pushes of as many samples, a multiple of
+  // period(), make and read stretches of the same size, each where the last one ended.
+  bool settled(const StreamState& state) const;
 
   // Error(kShape) where a signal that ends here pads in a way that was not prepared for or can't be.
   void check_end(const StreamState& state) const;
@@ -94,7 +100,6 @@ class StreamTimes {
   void check_ports(const Plan& plan);
   void find_rates();
   int64_t kept_from(size_t value, const StreamState& state) const;
-  bool settled(const StreamState& state) const;
   void run_all(StreamState& state) const;
   template <class Body>
   void until_repeats(Body body) const;

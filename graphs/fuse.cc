@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "engine/error.h"
+#include "layers/channel_affine.h"
 #include "layers/epilogue.h"
 
 namespace strand::graphs {
@@ -26,15 +28,11 @@ std::vector<int> readers_of(const Graph& graph, std::span<const int> keep) {
   return readers;
 }
 
-// Both as one node; nothing where the producer can't absorb the consumer.
-std::optional<Node> fused(const Node& producer, const Node& consumer, std::span<const TensorType> types) {
-  if (producer.outputs.size() != 1 || consumer.outputs.size() != 1) return {};
-  const auto port = std::ranges::find(consumer.inputs, producer.outputs[0]) - consumer.inputs.begin();
-  const auto epilogue = consumer.layer->as_epilogue(static_cast<int>(port), types_of(consumer.inputs, types));
-  if (!epilogue) return {};
+// Both as one node, which `layer` computes; `port` is the consumer's that reads the producer.
+Node joined(const Node& producer, const Node& consumer, std::ptrdiff_t port,
+            std::shared_ptr<const layers::Layer> layer) {
   Node node = producer;
-  node.layer = producer.layer->absorb(*epilogue);
-  if (node.layer == nullptr) return {};
+  node.layer = std::move(layer);
   node.path = consumer.path;
   node.type += " + " + consumer.type;
   node.where += " + " + consumer.type + " '" + consumer.path + "'";
@@ -49,9 +47,45 @@ std::optional<Node> fused(const Node& producer, const Node& consumer, std::span<
     last.inputs.push_back(is_before ? kBefore : static_cast<int>(node.inputs.size()));
     if (!is_before) node.inputs.push_back(consumer.inputs[i]);
   }
-  const bool same = node.inputs.size() == node.layer->inputs().size() &&
-                    node.layer->infer(types_of(node.inputs, types)) == types_of(node.outputs, types);
-  return same ? std::optional(std::move(node)) : std::nullopt;
+  return node;
+}
+
+// The consumer's multiply-adds in the producer's weights. Once: a second time would round them again.
+std::optional<Node> folded(const Node& producer, const Node& consumer, std::span<const TensorType> types,
+                           const WeightsOf& weights) {
+  if (producer.folded != nullptr || consumer.inputs.size() != 1) return {};
+  std::vector<layers::ChannelAffine> affine;
+  try {
+    affine = consumer.layer->as_channel_affine(weights(consumer));
+  } catch (const Error& error) {
+    throw error.at(consumer.where);
+  }
+  if (affine.empty()) return {};
+  auto both = producer.layer->fold(affine, types_of(producer.inputs, types), weights(producer));
+  if (!both) return {};
+  Node node = joined(producer, consumer, 0, std::move(both->layer));
+  node.folded = std::make_shared<const layers::FoldedWeights>(std::move(both->weights));
+  return node;
+}
+
+std::optional<Node> absorbed(const Node& producer, const Node& consumer, std::span<const TensorType> types) {
+  const auto port = std::ranges::find(consumer.inputs, producer.outputs[0]) - consumer.inputs.begin();
+  const auto epilogue = consumer.layer->as_epilogue(static_cast<int>(port), types_of(consumer.inputs, types));
+  if (!epilogue) return {};
+  auto layer = producer.layer->absorb(*epilogue);
+  return layer == nullptr ? std::nullopt : std::optional(joined(producer, consumer, port, std::move(layer)));
+}
+
+// Both as one node; nothing where the producer can't take the consumer.
+std::optional<Node> fused(const Node& producer, const Node& consumer, std::span<const TensorType> types,
+                          const WeightsOf& weights) {
+  if (producer.outputs.size() != 1 || consumer.outputs.size() != 1) return {};
+  std::optional<Node> node = folded(producer, consumer, types, weights);
+  if (!node) node = absorbed(producer, consumer, types);
+  if (!node) return {};
+  const bool same = node->inputs.size() == node->layer->inputs().size() &&
+                    node->layer->infer(types_of(node->inputs, types)) == types_of(node->outputs, types);
+  return same ? std::move(node) : std::nullopt;
 }
 
 // Values without those that are gone.
@@ -77,8 +111,8 @@ void renumber(Graph& graph) {
 
 }  // namespace
 
-Graph fuse_epilogue(const Graph& graph, std::span<const TensorType> types, std::span<const int> keep,
-                    const MayFuse& may_fuse) {
+Graph fuse(const Graph& graph, std::span<const TensorType> types, std::span<const int> keep, const WeightsOf& weights,
+           const MayFuse& may_fuse) {
   const std::vector<int> readers = readers_of(graph, keep);
   Graph result = graph;
   std::vector<bool> gone(graph.nodes.size());
@@ -87,7 +121,7 @@ Graph fuse_epilogue(const Graph& graph, std::span<const TensorType> types, std::
     const int reader = producer.outputs.empty() ? kUnread : readers[static_cast<size_t>(producer.outputs[0])];
     if (reader < 0 || gone[i]) continue;
     Node& consumer = result.nodes[static_cast<size_t>(reader)];
-    std::optional<Node> both = fused(producer, consumer, types);
+    std::optional<Node> both = fused(producer, consumer, types, weights);
     if (!both || !may_fuse(producer, consumer, *both)) continue;
     consumer = std::move(*both);  // which comes later, and may absorb more
     gone[i] = true;

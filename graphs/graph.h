@@ -10,6 +10,7 @@
 
 #include "engine/tensor.h"
 #include "graphs/description.h"
+#include "layers/channel_affine.h"
 #include "layers/layer.h"
 #include "layers/registry.h"
 
@@ -37,6 +38,8 @@ struct Node {
   std::vector<int> inputs;                   // values, or kAbsent
   std::vector<int> outputs;                  // values
   std::vector<FusedLayer> fused;             // in the order of their work; none: the node is one layer as described
+  // What the layer has instead of its first one's own weights, where one was folded into it.
+  std::shared_ptr<const layers::FoldedWeights> folded = {};
 };
 
 struct GraphInput {

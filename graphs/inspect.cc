@@ -62,9 +62,14 @@ NetworkSummary summarise(const Network& network, const CompileOptions& options) 
     const Node& node = graph.nodes[i];
     LayerSummary layer{node.path, node.type, {}, types_of(node.outputs, types), 0, 0, {}};
     for (const FusedLayer& part : node.fused) layer.fused.push_back(part.path);
-    for (const layers::Parameter& parameter : node.layer->parameters()) {
-      layer.parameters = checked_add(layer.parameters, parameter.shape.elements());
-    }
+    const auto count = [&](const layers::Layer& part) {
+      for (const layers::Parameter& parameter : part.parameters()) {
+        layer.parameters = checked_add(layer.parameters, parameter.shape.elements());
+      }
+    };
+    // As the state_dict has them, whatever was fused.
+    if (node.fused.empty()) count(*node.layer);
+    for (const FusedLayer& part : node.fused) count(*part.layer);
     layer.multiply_adds = node.layer->multiply_adds(types_of(node.inputs, types), layer.outputs);
     layer.candidates = candidates[i];
     summary.parameters = checked_add(summary.parameters, layer.parameters);
@@ -72,7 +77,7 @@ NetworkSummary summarise(const Network& network, const CompileOptions& options) 
     summary.layers.push_back(std::move(layer));
   }
   summary.extents = extents_of(graph, types);
-  const std::shared_ptr<const Plan> plan = network.compile(options);
+  const std::shared_ptr<const Plan> plan = network.compile(graph, options);
   summary.arena_bytes = plan->arena_bytes;
   summary.stream = stream_of(*plan);
   summary.rate = graph.inputs.empty() ? 0 : graph.inputs[0].description.rate;

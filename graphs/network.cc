@@ -166,7 +166,8 @@ class Compiler {
   Graph fused() {
     std::vector<int> keep;
     for (const std::string& name : options_.keep) keep.push_back(kept_value(graph_, name));
-    return fuse_epilogue(graph_, types_, keep, [&](const Node& producer, const Node& consumer, const Node& both) {
+    const auto weights = [&](const Node& node) { return weights_of(node, weights_, options_.device, store_); };
+    return fuse(graph_, types_, keep, weights, [&](const Node& producer, const Node& consumer, const Node& both) {
       bool asked = false;
       with_list(consumer, [&](const layers::PrepareArgs&, const std::vector<layers::Implementation>& list) {
         asked = !asked_name(consumer, list, options_).empty();

@@ -35,7 +35,7 @@ struct CompileOptions {
   bool keep_values = false;         // every value keeps its own memory until the next run, for comparison
   // Layers, by path, whose (first) output exists as Plan::kept, whatever is fused.
   std::vector<std::string> keep = {};
-  bool fuse = true;  // layers into the convolutions before them (fuse.h); never in float64, the reference
+  bool fuse = true;  // layers into those before them (fuse.h); never in float64, the reference
   int64_t workspace_limit = int64_t{256} << 20;  // bytes a layer
   // Where nothing is asked for by name: measured choices, before each layer's first (read_tuning(), tuning.h).
   std::shared_ptr<const Tuning> tuning = {};

@@ -221,8 +221,13 @@ layers::Weights weights_of(const Node& node, const NetworkWeights& weights, Devi
     for (const auto& [name, tensor] : found->second) result.set(name, tensor);
     return result;
   };
-  layers::Weights result = own(node.fused.empty() ? node.path : node.fused[0].path);
-  if (node.fused.empty()) return result;
+  if (node.fused.empty()) return own(node.path);
+  const std::string& first = node.fused[0].path;
+  // Packed apart from its own: the layer may be compiled both ways.
+  layers::Weights result = node.folded == nullptr ? own(first) : layers::Weights(first + "/folded", device, store);
+  if (node.folded != nullptr) {
+    for (const auto& [name, tensor] : *node.folded) result.set(name, tensor);
+  }
   for (const layers::Parameter& parameter : node.layer->parameters()) {
     if (parameter.name != "epilogue") continue;
     for (const FusedLayer& part : node.fused) {

@@ -30,10 +30,11 @@ void finish_row(const Epilogue& epilogue, const double (&parameters)[3], const f
   for (int64_t i = 0; i < count; ++i) y[i] *= scale;
 }
 
-void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t channels, const float* residual, float* y,
-                 int64_t rows, int64_t stride, int64_t count) {
-  if (stride == count && coefficients == nullptr) {
-    finish_row(epilogue, epilogue.parameters, residual, y, rows * count);
+void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t channels, RowSpan<const float> residual,
+                 RowSpan<float> y, int64_t rows, int64_t count) {
+  const bool together = y.stride == count && (residual.data == nullptr || residual.stride == count);
+  if (together && coefficients == nullptr) {
+    finish_row(epilogue, epilogue.parameters, residual.data, y.data, rows * count);
     return;
   }
   for (int64_t row = 0; row < rows; ++row) {
@@ -42,7 +43,8 @@ void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t ch
       parameters[0] = static_cast<double>(coefficients[row]);
       parameters[1] = static_cast<double>(coefficients[channels + row]);
     }
-    finish_row(epilogue, parameters, residual == nullptr ? nullptr : residual + row * stride, y + row * stride, count);
+    const float* added = residual.data == nullptr ? nullptr : residual.data + row * residual.stride;
+    finish_row(epilogue, parameters, added, y.data + row * y.stride, count);
   }
 }
 

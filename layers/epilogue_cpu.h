@@ -15,9 +15,16 @@ void gate_row(const Epilogue& epilogue, const float* a, const float* b, float* y
 void finish_row(const Epilogue& epilogue, const double (&parameters)[3], const float* residual, float* y,
                 int64_t count);
 
-// The same for rows [rows, count] of consecutive channels, `stride` apart in y and in the residual. `coefficients`:
-// the first of these channels', null unless by_channel(); their second number lies `channels` further.
-void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t channels, const float* residual, float* y,
-                 int64_t rows, int64_t stride, int64_t count);
+// Rows that lie `stride` floats apart.
+template <class Float>
+struct RowSpan {
+  Float* data = nullptr;
+  int64_t stride = 0;
+  RowSpan from(int64_t row, int64_t at) const { return {data + row * stride + at, stride}; }
+};
+// The same for [rows, count] of consecutive channels. `coefficients`: the first of these channels', null unless
+// by_channel(); their second number lies `channels` further. `residual` may be null.
+void finish_rows(const Epilogue& epilogue, const float* coefficients, int64_t channels, RowSpan<const float> residual,
+                 RowSpan<float> y, int64_t rows, int64_t count);
 
 }  // namespace strand::layers

@@ -1,5 +1,6 @@
 #include "layers/layer.h"
 
+#include "layers/channel_affine.h"
 #include "layers/epilogue.h"
 
 namespace strand::layers {
@@ -9,5 +10,12 @@ std::optional<Epilogue> Layer::as_epilogue(int /*input*/, std::span<const Tensor
 std::vector<float> Layer::epilogue_coefficients(const Weights& /*weights*/, int64_t /*channels*/) const { return {}; }
 
 std::shared_ptr<const Layer> Layer::absorb(const Epilogue& /*next*/) const { return nullptr; }
+
+std::vector<ChannelAffine> Layer::as_channel_affine(const Weights& /*weights*/) const { return {}; }
+
+std::optional<Folded> Layer::fold(std::span<const ChannelAffine> /*next*/, std::span<const TensorType> /*inputs*/,
+                                  const Weights& /*weights*/) const {
+  return {};
+}
 
 }  // namespace strand::layers

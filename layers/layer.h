@@ -20,7 +20,9 @@
 
 namespace strand::layers {
 
-struct Epilogue;  // epilogue.h
+struct Epilogue;       // epilogue.h
+struct ChannelAffine;  // channel_affine.h
+struct Folded;
 
 struct Port {
   std::string name;
@@ -113,6 +115,13 @@ class Layer {
   // This layer with `next` at its end, whose residual is one more input, the last; by_channel() coefficients are one
   // more parameter, "epilogue". Null where the layer can't.
   virtual std::shared_ptr<const Layer> absorb(const Epilogue& next) const;
+
+  // What the layer does to each channel (axis 1), in double, where that is all that it does; else empty.
+  virtual std::vector<ChannelAffine> as_channel_affine(const Weights& weights) const;
+  // This layer, on such inputs, with `next` after it, as one with other weights. Nothing where there is none, or where
+  // its error would be larger than its bound.
+  virtual std::optional<Folded> fold(std::span<const ChannelAffine> next, std::span<const TensorType> inputs,
+                                     const Weights& weights) const;
 };
 
 }  // namespace strand::layers

@@ -108,6 +108,9 @@ inline std::vector<Conv1dCase> geometry_cases() {
       }
     }
   }
+  // Taps in several chunks on the CPU, the last of which has few taps and many channels.
+  cases.push_back({1, 2, 3, 199 * 300 + 90, 200, 300, 1, CasePadding(0, 0), 1, true});
+  cases.push_back({2, 3, 2, 500, 200, 40, 1, CasePadding(3980, 3980), 1, true});
   return cases;
 }
 

@@ -1,4 +1,5 @@
-// The pass fuse_epilogue, on and off: what it fuses, what it leaves, and that the numbers are the same.
+// The pass fuse, on and off: what it fuses as epilogues (fold_test.cc has the folds), what it leaves, and that the
+// numbers are the same.
 
 #include "graphs/fuse.h"
 
@@ -158,6 +159,10 @@ TEST_CASE("strides, groups and other ends") {
     check_fused(network_of(last, 8, "", fields), {"last"});
   }
   check_fused(network_of(line("last", "GLU", "dim: 1"), 8, "", "kernel_size: 40, stride: 7, bias: false"), {"last"});
+  // Taps in several chunks: the residual comes with the last of them.
+  check_fused(
+      network_of(line("last", "Add", "inputs: [c, x]"), 8, "", "kernel_size: 200, dilation: 300, padding: same"),
+      {"last"});
   // cpu.eigen has no gates of groups, and nothing slower is taken for it.
   check_fused(network_of(line("last", "GLU", "dim: 1"), 8, "", "kernel_size: 3, groups: 2"), {"c", "last"});
 }

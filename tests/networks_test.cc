@@ -202,5 +202,35 @@ TEST_CASE("example networks tell their shapes, and give PyTorch's output") {
   }
 }
 
+// How many batch norms are steps of their own, of all. Those that are left stand behind an activation, a sum, a pool or
+// a concatenation.
+TEST_CASE("batch norms behind convolutions are no steps of the example networks") {
+  struct Norms {
+    const char* network;
+    int all, left;
+  };
+  for (const Norms& norms : {Norms{"m5", 4, 0},
+                             {"quartznet_15x5", 93, 0},
+                             {"phasenet", 18, 0},
+                             {"basenji", 30, 0},
+                             {"ecg_resnet", 11, 5},
+                             {"inceptiontime", 8, 7},
+                             {"spliceai_10k", 32, 16},
+                             {"ecapa_tdnn", 31, 31}}) {
+    CAPTURE(std::string(norms.network));
+    const graphs::Network network =
+        graphs::Network::load(kSource / "examples/networks" / (std::string(norms.network) + ".yaml"));
+    graphs::CompileOptions options;
+    const auto count = [&] {
+      return std::ranges::count(network.compile(options)->steps, "BatchNorm1d", &PlanStep::type);
+    };
+    const size_t fused = network.compile(options)->steps.size();
+    CHECK(count() == norms.left);
+    options.fuse = false;
+    CHECK(count() == norms.all);
+    CHECK(fused + static_cast<size_t>(norms.all - norms.left) <= network.compile(options)->steps.size());
+  }
+}
+
 }  // namespace
 }  // namespace strand::testing

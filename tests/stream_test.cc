@@ -51,17 +51,13 @@ TEST_CASE("convolutions in pieces are those of the whole signal") {
   }
 }
 
-TEST_CASE("windows that slide, and begin anew where the chunk changes") {
-  const graphs::Network network = network_of(
-      conv("a", "kernel_size: 3, dilation: 50, padding: causal", 2, 9) +
-      conv("b", "kernel_size: 2, dilation: 37, padding: 20", 9, 5) + "  - {name: c, type: ReLU}\n" +
-      conv("d", "kernel_size: 6, dilation: 3, padding: causal", 5, 5) + "  - {name: e, type: Add, inputs: [d, c]}\n");
+// Pushes of these sizes in turn, of which those like the one before only repeat it, later.
+void check_pushes(const graphs::Network& network, const std::vector<std::vector<int64_t>>& chunkings) {
   const Tensor signal = random_tensor({2, 2, 2500});
   graphs::CompileOptions options;
   options.dimensions[graphs::time_symbol(network.graph())] = 2500;
   const auto whole = run_whole(network, options, signal);
-  for (const std::vector<int64_t>& chunks : std::vector<std::vector<int64_t>>{
-           {16}, {64}, {4, 4, 4, 4, 4, 12}, {64, 64, 64, 0, 64, 60, 64, 3, 3, 64, 64, 64, 1}}) {
+  for (const std::vector<int64_t>& chunks : chunkings) {
     StreamSession session(graphs::compile_stream(network, options, 64), {.max_chunk = 64});
     for (int round = 0; round < 2; ++round) {
       const auto pieces = stream(session, signal, chunks);
@@ -69,6 +65,28 @@ TEST_CASE("windows that slide, and begin anew where the chunk changes") {
       session.reset();
     }
   }
+}
+
+TEST_CASE("pushes that repeat the last one, and begin anew where their length changes") {
+  check_pushes(network_of(conv("a", "kernel_size: 3, dilation: 50, padding: causal", 2, 9) +
+                          conv("b", "kernel_size: 2, dilation: 37, padding: 20", 9, 5) + "  - {name: c, type: ReLU}\n" +
+                          conv("d", "kernel_size: 6, dilation: 3, padding: causal", 5, 5) +
+                          "  - {name: e, type: Add, inputs: [d, c]}\n"),
+               {{16}, {64}, {4, 4, 4, 4, 4, 12}, {64, 64, 64, 0, 64, 60, 64, 3, 3, 64, 64, 64, 1}});
+}
+
+// A period of 6: lengths that are no multiple of it never repeat.
+TEST_CASE("pushes that repeat where rates differ, and the past is read by convolutions and others") {
+  check_pushes(
+      network_of(conv("a", "kernel_size: 5, stride: 2, padding: 2", 2, 4) +
+                 "  - {name: p, type: AvgPool1d, kernel_size: 5, stride: 3, padding: 2}\n" +
+                 conv("b", "kernel_size: 3, dilation: 2, padding: causal", 4, 4) +
+                 "  - {name: s, type: Add, inputs: [b, p]}\n" +
+                 conv("c", "kernel_size: 4, padding: [1, 2], padding_mode: replicate", 4, 3) +
+                 "  - {name: u, type: ConvTranspose1d, in_channels: 3, out_channels: 2, kernel_size: 4, "
+                 "stride: 2, padding: 1}\n" +
+                 "  - {name: v, type: Upsample, scale_factor: 3}\n" + conv("d", "kernel_size: 3, padding: 1", 2, 2)),
+      {{6}, {60}, {64}, {9}, {1}, {12, 12, 12, 12, 7, 12, 12, 12, 0, 0, 12, 6, 6, 6, 60, 60, 60}});
 }
 
 TEST_CASE("branches of different delay meet") {
@@ -161,8 +179,45 @@ TEST_CASE("wrong pushes change nothing") {
   }
   all.add(session.finish()[0]);
   CHECK(same_bits(all.values(), whole[0]));
-  CHECK_THROWS_WITH_AS(session.finish(), "finish after finish; reset() begins a new signal", Error);
-  refused(random_tensor({2, 2, 5}), "push after finish; reset() begins a new signal");
+  CHECK_THROWS_WITH_AS(session.finish(), "finish after finish or a failure; reset() begins a new signal", Error);
+  refused(random_tensor({2, 2, 5}), "push after finish or a failure; reset() begins a new signal");
+}
+
+// Fails where it is asked to, in place of a layer.
+class Failing final : public Kernel {
+ public:
+  Failing(std::unique_ptr<const Kernel> kernel, const bool& fails) : kernel_(std::move(kernel)), fails_(fails) {}
+  void run(const Context& context, const Bindings& bindings) const override {
+    if (fails_) throw Error(ErrorCategory::kNumeric, "no");
+    kernel_->run(context, bindings);
+  }
+
+ private:
+  std::unique_ptr<const Kernel> kernel_;
+  const bool& fails_;
+};
+
+TEST_CASE("a layer's failure ends the stream, and reset begins a new one") {
+  const graphs::Network network =
+      network_of(conv("a", "kernel_size: 5, padding: causal") + conv("b", "kernel_size: 1"));
+  const Tensor signal = random_tensor({2, 2, 96});
+  graphs::CompileOptions options;
+  options.dimensions[graphs::time_symbol(network.graph())] = 96;
+  const auto whole = run_whole(network, options, signal);
+  for (const size_t at : {0U, 1U}) {
+    bool fails = false;
+    const auto plan = std::const_pointer_cast<Plan>(graphs::compile_stream(network, options, 16));
+    plan->steps[at].kernel = std::make_unique<Failing>(std::move(plan->steps[at].kernel), fails);
+    StreamSession session(plan, {.max_chunk = 16});
+    const auto push = [&] { session.push(std::vector{random_tensor({2, 2, 16}).view()}); };
+    for (int i = 0; i < 4; ++i) push();
+    fails = true;
+    CHECK_THROWS_WITH_AS(push(), (plan->steps[at].where + ": no").c_str(), Error);
+    fails = false;
+    CHECK_THROWS_WITH_AS(push(), "push after finish or a failure; reset() begins a new signal", Error);
+    session.reset();
+    CHECK(same_bits(stream(session, signal, {16})[0], whole[0]));
+  }
 }
 
 TEST_CASE("a signal that ends where padding can't be is refused, and nothing before it is lost") {

@@ -56,7 +56,8 @@ void add_network_options(CLI::App& app, NetworkOptions& options) {
                  "float32; tf32, float16 or bfloat16 (faster on CUDA, 2^-11 or 2^-8 for 2^-24); or float64 (the "
                  "reference, on the CPU)")
       ->capture_default_str();
-  app.add_flag("--no-fuse", options.no_fuse, "Compute each layer apart, none as the end of a convolution");
+  app.add_flag("--no-fuse", options.no_fuse,
+               "Compute each layer apart, none as the end of a convolution or in its weights");
   app.add_option("--tune-cache", options.tuning,
                  "The choices of `strand tune` (default: strand/tuning.txt in $XDG_CACHE_HOME or ~/.cache), or 'none'");
   app.add_option("--seed", options.seed, "Seed of random inputs and of --weights random")->capture_default_str();

@@ -5,6 +5,7 @@
 
 #include "engine/checked.h"
 #include "engine/error.h"
+#include "layers/channel_affine.h"
 #include "layers/registry.h"
 
 namespace strand::layers {
@@ -251,6 +252,16 @@ std::shared_ptr<const Layer> Conv1d::absorb(const Epilogue& next) const {
   auto result = std::make_shared<Conv1d>(*this);
   result->fixed_.epilogue = *both;
   return result;
+}
+
+std::optional<Folded> Conv1d::fold(std::span<const ChannelAffine> next, std::span<const TensorType> /*inputs*/,
+                                   const Weights& weights) const {
+  if (!fixed_.epilogue.none()) return {};
+  auto folded = folded_weights(weights, next, fixed_.reduction(), [](int64_t row) { return row; });
+  if (!folded) return {};
+  auto result = std::make_shared<Conv1d>(*this);
+  result->fixed_.has_bias = true;
+  return Folded{std::move(result), std::move(*folded)};
 }
 
 ErrorBound Conv1d::error_bound(const PrepareArgs& args) const {

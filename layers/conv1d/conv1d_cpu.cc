@@ -22,60 +22,76 @@
 
 #include "engine/checked.h"
 #include "layers/conv1d/conv1d_cpu_tiling.h"
-#include "layers/epilogue_cpu.h"
-#include "layers/function_kernel.h"
-#include "layers/packets_cpu.h"
+#include "layers/conv1d/conv1d_strip_cpu.h"
 
 namespace strand::layers {
 namespace {
 
 constexpr int64_t kGateFloats = 12288;  // for the sums of gates: 48 KB more
-constexpr int64_t kRows = 6;            // output channels a block; 6 x 16 floats fill 12 of AVX2's 16 registers
-constexpr int64_t kNarrow = 8;          // positions a strip at a tile's end
 // Up to as many outputs a group, or floats of input (a stream's window, near the core anyway), copying the input costs
 // more than it saves.
 constexpr int64_t kDirectRows = 4;
 constexpr int64_t kDirectFloats = 65536;
+constexpr std::array<float, kRows> kNoBias{};
 
+// Up to kRows outputs of a group.
+struct Block {
+  const float* weight;  // [C_in / groups, K, rows]
+  const float* bias;    // [rows]
+  int64_t rows;
+};
+
+// What a run needs, the parts that a short one touches first.
 struct Conv {
+  std::vector<Block> blocks;            // by group
+  int64_t group_blocks = 0;             // in each
+  const float* coefficients = nullptr;  // [2, channels] of the epilogue, or null
+  bool adds_residual = false;           // with the sums; then `rest` is the epilogue without it
+  bool finishes = false;                // `rest` does something
+  bool direct = false;                  // the input may be read where it lies
+  bool single = false;                  // one batch element and group, no gate
+  int64_t group_in = 0;
+  int64_t group_out = 0;
+  Epilogue rest;
   Conv1dProblem problem;
   Tiling tiling;
-  std::shared_ptr<const Buffer> weight;        // by group and block of kRows outputs: [C_in / groups, K, rows]
-  std::shared_ptr<const Buffer> bias;          // [C_out] in the order of weight's rows, or null
-  std::shared_ptr<const Buffer> coefficients;  // [2, channels] of the epilogue, or null
+  std::vector<std::shared_ptr<const Buffer>> owners;
+
+  const float* own(std::shared_ptr<const Buffer> buffer) {
+    owners.push_back(std::move(buffer));
+    return reinterpret_cast<const float*>(owners.back()->data());
+  }
 };
 
 // What one run computes: a stretch of the signal, or all of it.
 struct Stretch {
-  const Conv1dProblem& problem;
+  const Conv& conv;
   int64_t length;    // of the input
   int64_t pad_left;  // from the stretch's own start
   int64_t out_length;
-  const Tiling& tiling;
-  const float* weight;
-  const float* bias;
-  const float* coefficients;
-  const float* residual;
+  int64_t x_row;  // floats from a channel to the next
+  RowSpan<float> y;
+  RowSpan<const float> residual;  // of the epilogue, or null
 };
 
-// Where sums go: rows [first_row, first_row + rows) of a group, for the positions of one tile.
+// Where sums go: `rows` rows, from the first block's on, for the positions of one tile.
 struct Target {
-  float* y;
-  int64_t stride;
-  int64_t first_row;
+  RowSpan<float> y;
+  const Block* first;
   int64_t rows;
+  RowSpan<const float> residual;  // added to the finished sums, or null
 };
 
 // The part of the input that a chunk of taps and `channels` channels need for `count` positions from `first`.
-void fill(const Stretch& conv, const TapChunk& chunk, const float* x, int64_t channels, int64_t first, int64_t count,
+void fill(const Stretch& run, const TapChunk& chunk, const float* x, int64_t channels, int64_t first, int64_t count,
           float* buffer) {
-  const Conv1dProblem& p = conv.problem;
-  for (int64_t c = 0; c < channels; ++c, x += conv.length) {
+  const Conv1dProblem& p = run.conv.problem;
+  for (int64_t c = 0; c < channels; ++c, x += run.x_row) {
     for (const Segment& segment : chunk.segments) {
       float* target = buffer + c * chunk.width + segment.base;
-      const int64_t needed = segment.count - conv.tiling.positions + count;
-      const int64_t begin = first * p.stride - conv.pad_left + segment.start;
-      const bool inside = begin >= 0 && begin + (needed - 1) * p.stride < conv.length;
+      const int64_t needed = segment.count - run.conv.tiling.positions + count;
+      const int64_t begin = first * p.stride - run.pad_left + segment.start;
+      const bool inside = begin >= 0 && begin + (needed - 1) * p.stride < run.length;
       if (inside && p.stride == 1) {
         std::memcpy(target, x + begin, static_cast<size_t>(needed) * sizeof(float));
       } else if (inside) {
@@ -83,7 +99,7 @@ void fill(const Stretch& conv, const TapChunk& chunk, const float* x, int64_t ch
         Eigen::Map<Eigen::ArrayXf>(target, needed) = Strided(x + begin, needed, Eigen::InnerStride<>(p.stride));
       } else {
         for (int64_t i = 0; i < needed; ++i) {
-          const int64_t at = source_index(begin + i * p.stride, conv.length, p.padding_mode);
+          const int64_t at = source_index(begin + i * p.stride, run.length, p.padding_mode);
           target[i] = at < 0 ? 0.0F : x[at];
         }
       }
@@ -92,197 +108,146 @@ void fill(const Stretch& conv, const TapChunk& chunk, const float* x, int64_t ch
   }
 }
 
-// What a strip of outputs is summed from.
-struct Operands {
-  const float* x;          // first channel, first position of the strip
-  int64_t channel_stride;  // floats
-  int64_t channels;
-  const int64_t* offsets;  // [taps]
-  int64_t taps;
-};
-
-// Outputs [Rows, count] of a strip Width wide, begun or added to what is there. The bias (or null) comes with the last
-// products, at the end: small products added to a large bias one by one would lose themselves in it. `weights`: from
-// the first channel and tap, [channels, K, Rows]; `weight_stride`: floats a channel.
-template <int Rows, int Width>
-void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_stride, const float* bias, bool begin,
-           float* y, int64_t y_stride, int64_t count) {
-  using Packet = typename Eigen::internal::find_best_packet<float, Width>::type;
-  using Eigen::internal::ploadu, Eigen::internal::pset1, Eigen::internal::pstoreu;
-  constexpr int kLanes = Eigen::internal::unpacket_traits<Packet>::size;
-  constexpr int kPackets = Width / kLanes;
-  Packet sums[Rows][kPackets];
-  std::array<float, Width> edge{};  // a row that ends before the strip does
-  for (int r = 0; r < Rows; ++r) {
-    const float* source = y + r * y_stride;
-    if (!begin && count < Width) {
-      std::copy_n(source, count, edge.data());
-      source = edge.data();
-    }
-    for (int i = 0; i < kPackets; ++i) {
-      sums[r][i] = begin ? pset1<Packet>(0.0F) : ploadu<Packet>(source + i * kLanes);
-    }
-  }
-  for (int64_t c = 0; c < in.channels; ++c) {
-    const float* x = in.x + t + c * in.channel_stride;
-    const float* weight = weights + c * weight_stride;
-    int64_t k = 0;
-    do {  // there is a tap; GCC spills the sums at each channel where it can't see that
-      const float* shifted = x + in.offsets[k];
-      Packet operand[kPackets];
-      for (int i = 0; i < kPackets; ++i) operand[i] = ploadu<Packet>(shifted + i * kLanes);
-      for (int r = 0; r < Rows; ++r) {
-        const Packet factor = pset1<Packet>(weight[r]);
-        for (int i = 0; i < kPackets; ++i) sums[r][i] = multiply_add(factor, operand[i], sums[r][i]);
-      }
-      weight += Rows;
-    } while (++k < in.taps);
-  }
-  for (int r = 0; r < Rows; ++r) {
-    float* target = count < Width ? edge.data() : y + r * y_stride;
-    const Packet last = pset1<Packet>(bias == nullptr ? 0.0F : bias[r]);
-    for (int i = 0; i < kPackets; ++i) pstoreu(target + i * kLanes, Eigen::internal::padd(sums[r][i], last));
-    if (count < Width) std::copy_n(target, count, y + r * y_stride);
-  }
-}
-
-// Few rows take wide strips: eight independent sums or more hide the latency of a multiply-add.
-template <int Rows>
-void strips(const Operands& in, const float* weights, int64_t weight_stride, const float* bias, bool begin, float* y,
-            int64_t y_stride, int64_t count) {
-  constexpr int kWidth = Rows == 1 ? 64 : Rows <= 3 ? 32 : 16;
-  int64_t t = 0;
-  for (; t + kWidth <= count; t += kWidth) {
-    strip<Rows, kWidth>(in, t, weights, weight_stride, bias, begin, y + t, y_stride, kWidth);
-  }
-  for (; t < count; t += kNarrow) {
-    strip<Rows, kNarrow>(in, t, weights, weight_stride, bias, begin, y + t, y_stride, std::min(kNarrow, count - t));
-  }
-}
-
-constexpr std::array kStrips = {strips<1>, strips<2>, strips<3>, strips<4>, strips<5>, strips<6>};
-
-// The target's rows of a group for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap)
-// pairs of the group's weights come before these.
-void all_rows(const Stretch& conv, int64_t group, const Operands& in, int64_t skipped, const Target& to,
-              int64_t count) {
-  const Conv1dProblem& p = conv.problem;
-  const int64_t group_out = p.group_out();
-  const int64_t reduction = p.reduction();
-  const bool last = conv.bias != nullptr && skipped + in.channels * in.taps == reduction;
-  for (int64_t o = to.first_row; o < to.first_row + to.rows; o += kRows) {
-    const int64_t rows = std::min(kRows, group_out - o);
-    const int64_t channel = group * group_out + o;
-    kStrips[static_cast<size_t>(rows - 1)](in, conv.weight + channel * reduction + skipped * rows, p.kernel_size * rows,
-                                           last ? conv.bias + channel : nullptr, skipped == 0,
-                                           to.y + (o - to.first_row) * to.stride, to.stride, count);
+// The target's rows for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap) pairs of the
+// weights come before these; it `ends` with the last.
+void all_rows(const Stretch& run, const Operands& in, int64_t skipped, bool ends, const Target& to, int64_t count) {
+  const Conv& conv = run.conv;
+  const bool adds = ends && to.residual.data != nullptr;
+  const auto& strips = kStrips[skipped == 0 ? 1 : 0][adds ? 1 : 0];
+  const Block* block = to.first;
+  for (int64_t row = 0; row < to.rows; row += kRows, ++block) {
+    Last last{ends ? block->bias : kNoBias.data()};
+    if (adds) last.residual = to.residual.from(row, 0);
+    strips[static_cast<size_t>(block->rows - 1)](in, block->weight + skipped * block->rows,
+                                                 conv.problem.kernel_size * block->rows, last, to.y.from(row, 0),
+                                                 count);
   }
 }
 
 // Whether a tile may be read where it lies: at unit stride, away from the ends, lanes past its last position included.
-bool reads_direct(const Stretch& conv, int64_t first, int64_t count) {
-  const Conv1dProblem& p = conv.problem;
-  if (p.stride != 1 || conv.tiling.chunks.size() > 1) return false;
-  if (p.group_out() > kDirectRows && p.group_in() * conv.length > kDirectFloats) return false;
-  const int64_t begin = first - conv.pad_left;
-  return begin >= 0 && begin + round_up(count, kNarrow) + p.dilation * (p.kernel_size - 1) <= conv.length;
+bool reads_direct(const Stretch& run, int64_t first, int64_t count) {
+  const Conv& conv = run.conv;
+  if (!conv.direct || (conv.group_out > kDirectRows && conv.group_in * run.length > kDirectFloats)) return false;
+  const int64_t begin = first - run.pad_left;
+  return begin >= 0 &&
+         begin + (count + kNarrow - 1) / kNarrow * kNarrow + conv.tiling.direct_offsets.back() <= run.length;
+}
+
+// A tile that reads_direct.
+void sum_direct(const Stretch& run, const float* x, const Target& to, int64_t first, int64_t count) {
+  const Conv& conv = run.conv;
+  const Operands in{x + first - run.pad_left, run.x_row, conv.group_in, conv.tiling.direct_offsets.data(),
+                    conv.problem.kernel_size};
+  all_rows(run, in, 0, true, to, count);
 }
 
 // x: [C_in / groups, L] of one batch element and group.
-void sum_tile(const Stretch& conv, int64_t group, const float* x, const Target& to, int64_t first, int64_t count,
-              float* buffer) {
-  const Conv1dProblem& p = conv.problem;
-  const Tiling& tiling = conv.tiling;
-  if (reads_direct(conv, first, count)) {
-    all_rows(conv, group,
-             {x + first - conv.pad_left, conv.length, p.group_in(), tiling.direct_offsets.data(), p.kernel_size}, 0, to,
-             count);
-    return;
-  }
+void sum_tile(const Stretch& run, const float* x, const Target& to, int64_t first, int64_t count, float* buffer) {
+  if (reads_direct(run, first, count)) return sum_direct(run, x, to, first, count);
+  const Tiling& tiling = run.conv.tiling;
   for (const TapChunk& chunk : tiling.chunks) {
     const int64_t step = kBufferFloats / chunk.width;
-    for (int64_t c = 0; c < p.group_in(); c += step) {
-      const int64_t channels = std::min(step, p.group_in() - c);
-      fill(conv, chunk, x + c * conv.length, channels, first, count, buffer);
-      all_rows(conv, group, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
-               c * p.kernel_size + chunk.first_tap, to, count);
+    for (int64_t c = 0; c < run.conv.group_in; c += step) {
+      const int64_t channels = std::min(step, run.conv.group_in - c);
+      fill(run, chunk, x + c * run.x_row, channels, first, count, buffer);
+      const bool ends = &chunk == &tiling.chunks.back() && c + channels == run.conv.group_in;
+      all_rows(run, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
+               c * run.conv.problem.kernel_size + chunk.first_tap, ends, to, count);
     }
   }
 }
 
+// Applies what comes after sums and gates to `rows` rows of y from `row`, one of the group's first.
+void finish_tile(const Stretch& run, int64_t group, int64_t row, int64_t rows, int64_t first, int64_t count) {
+  if (!run.conv.finishes) return;
+  const float* coefficients = run.conv.coefficients == nullptr ? nullptr : run.conv.coefficients + group * rows;
+  RowSpan<const float> residual;
+  if (run.residual.data != nullptr && !run.conv.adds_residual) residual = run.residual.from(row, first);
+  finish_rows(run.conv.rest, coefficients, run.conv.problem.result_channels(), residual, run.y.from(row, first), rows,
+              count);
+}
+
 // The positions of one tile of a batch element's group: `row` is the first of its rows of y, [N * channels, L_out].
-void compute_tile(const Stretch& conv, int64_t group, const float* x, float* output, int64_t row, int64_t first,
-                  float* buffer) {
-  const Conv1dProblem& p = conv.problem;
-  const int64_t count = std::min(conv.tiling.positions, conv.out_length - first);
-  const int64_t offset = row * conv.out_length + first;
-  sum_tile(conv, group, x, {output + offset, conv.out_length, 0, p.group_out()}, first, count, buffer);
-  if (p.epilogue.none()) return;
-  finish_rows(p.epilogue, conv.coefficients == nullptr ? nullptr : conv.coefficients + group * p.group_out(),
-              p.result_channels(), conv.residual == nullptr ? nullptr : conv.residual + offset, output + offset,
-              p.group_out(), conv.out_length, count);
+void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row, int64_t first, float* buffer) {
+  const int64_t rows = run.conv.group_out;
+  const int64_t count = std::min(run.conv.tiling.positions, run.out_length - first);
+  Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows, {}};
+  if (run.conv.adds_residual) target.residual = run.residual.from(row, first);
+  sum_tile(run, x, target, first, count, buffer);
+  finish_tile(run, group, row, rows, first, count);
 }
 
 // The same for gates, of which there is one group. Not inlined: its sums would lengthen the stack of all.
-[[gnu::noinline]] void compute_gated_tile(const Stretch& conv, const float* x, float* output, int64_t row,
-                                          int64_t first, float* buffer) {
-  const Conv1dProblem& p = conv.problem;
-  const int64_t count = std::min(conv.tiling.positions, conv.out_length - first);
+[[gnu::noinline]] void compute_gated_tile(const Stretch& run, const float* x, int64_t row, int64_t first,
+                                          float* buffer) {
+  const Conv1dProblem& p = run.conv.problem;
+  const int64_t count = std::min(run.conv.tiling.positions, run.out_length - first);
   alignas(64) std::array<float, kGateFloats> sums;
-  const int64_t step = kGateFloats / conv.tiling.positions / kRows * kRows;
+  const int64_t step = kGateFloats / run.conv.tiling.positions / kRows * kRows;
   for (int64_t done = 0; done < p.out_channels; done += step) {
     const int64_t rows = std::min(step, p.out_channels - done);
-    sum_tile(conv, 0, x, {sums.data(), count, done, rows}, first, count, buffer);
+    sum_tile(run, x, {{sums.data(), count}, run.conv.blocks.data() + done / kRows, rows, {}}, first, count, buffer);
     for (int64_t block = 0; block < rows; block += kRows) {
       const int64_t half = std::min(kRows, rows - block) / 2;
       for (int64_t r = 0; r < half; ++r) {
         const float* a = sums.data() + (block + r) * count;
-        gate_row(p.epilogue, a, a + half * count, output + (row + (done + block) / 2 + r) * conv.out_length + first,
-                 count);
+        gate_row(p.epilogue, a, a + half * count, run.y.from(row + (done + block) / 2 + r, first).data, count);
       }
     }
   }
-  const int64_t offset = row * conv.out_length + first;
-  finish_rows(p.epilogue, conv.coefficients, p.result_channels(),
-              conv.residual == nullptr ? nullptr : conv.residual + offset, output + offset, p.result_channels(),
-              conv.out_length, count);
+  finish_tile(run, 0, row, p.result_channels(), first, count);
 }
 
-void convolve(const Conv& prepared, const Context& context, const Bindings& bindings) {
-  const auto floats = [](const std::shared_ptr<const Buffer>& buffer) {
-    return buffer == nullptr ? nullptr : reinterpret_cast<const float*>(buffer->data());
-  };
-  const bool has_residual = prepared.problem.epilogue.residual != Epilogue::Residual::kNone;
-  const Conv1dProblem& p = prepared.problem;
-  const Stretch conv{p,
-                     bindings.inputs[0].shape()[2],
-                     p.pad_left + bindings.window.input - bindings.window.output * p.stride,
-                     bindings.outputs[0].shape()[2],
-                     prepared.tiling,
-                     floats(prepared.weight),
-                     floats(prepared.bias),
-                     floats(prepared.coefficients),
-                     has_residual ? bindings.inputs[1].ptr<const float>() : nullptr};
+void convolve(const Conv& conv, const Context& context, const Bindings& bindings) {
+  const Conv1dProblem& p = conv.problem;
+  const int64_t length = bindings.inputs[0].shape().sizes()[2];
+  const int64_t out_length = bindings.outputs[0].shape().sizes()[2];
+  const std::span<const int64_t> rows = bindings.rows;
+  Stretch run{conv,
+              length,
+              p.pad_left + bindings.window.input - bindings.window.output * p.stride,
+              out_length,
+              rows.empty() ? length : rows[0],
+              {bindings.outputs[0].ptr<float>(), rows.empty() ? out_length : rows.back()},  // [N, channels, L_out]
+              {}};
+  if (p.epilogue.residual != Epilogue::Residual::kNone)
+    run.residual = {bindings.inputs[1].ptr<const float>(), rows.empty() ? out_length : rows[1]};
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
-  auto* output = bindings.outputs[0].ptr<float>();            // [N, C_out or half of it, L_out]
-  // Short chunks are one tile, and spared the divisions.
-  const bool one_tile = conv.out_length <= conv.tiling.positions;
-  const int64_t tiles = one_tile ? 1 : ceil_div(conv.out_length, conv.tiling.positions);
+  // Short chunks are one tile, and spared the divisions, the threads and the buffer.
+  const bool one_tile = out_length <= conv.tiling.positions;
+  if (one_tile && conv.single && reads_direct(run, 0, out_length)) {
+    sum_direct(run, input,
+               {run.y, conv.blocks.data(), conv.group_out, conv.adds_residual ? run.residual : RowSpan<const float>{}},
+               0, out_length);
+    finish_tile(run, 0, 0, conv.group_out, 0, out_length);
+    return;
+  }
+  const int64_t tiles = one_tile ? 1 : ceil_div(out_length, conv.tiling.positions);
   context.parallel_for(p.batch * p.groups * tiles, 1, [&](int64_t begin, int64_t end) {
     alignas(64) std::array<float, kBufferFloats> buffer;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t block = one_tile ? item : item / tiles;  // batch element and group
-      const float* x = input + block * p.group_in() * conv.length;
+      const float* x = input + block * conv.group_in * run.x_row;
       const int64_t first = (item - block * tiles) * conv.tiling.positions;
       if (p.epilogue.gated) {
-        compute_gated_tile(conv, x, output, block * p.result_channels(), first, buffer.data());
+        compute_gated_tile(run, x, block * p.result_channels(), first, buffer.data());
       } else {
         const int64_t group = p.groups == 1 ? 0 : block % p.groups;
-        compute_tile(conv, group, x, output, block * p.group_out(), first, buffer.data());
+        compute_tile(run, group, x, block * conv.group_out, first, buffer.data());
       }
     }
   });
 }
+
+class ConvKernel final : public Kernel {
+ public:
+  explicit ConvKernel(Conv conv) : conv_(std::move(conv)) {}
+  bool takes_rows_apart() const override { return true; }
+  void run(const Context& context, const Bindings& bindings) const override { convolve(conv_, context, bindings); }
+
+ private:
+  Conv conv_;
+};
 
 // The output channel that stands in packed row `row`: for gates a block is its channels' first halves, then the second.
 int64_t channel_of(const Conv1dProblem& p, int64_t row) {
@@ -322,25 +287,45 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     return result;
   }
   result.prepare = [problem, &args]() -> std::unique_ptr<Kernel> {
-    Conv conv{problem, best_tiling(problem), nullptr, nullptr, nullptr};
-    const std::string order = problem.epilogue.gated ? ".gates" : "";
+    Conv conv;
+    conv.problem = problem;
+    conv.tiling = best_tiling(problem);
+    conv.direct = problem.stride == 1 && conv.tiling.chunks.size() == 1;
+    conv.single = problem.batch == 1 && problem.groups == 1 && !problem.epilogue.gated;
+    conv.group_in = problem.group_in();
+    conv.group_out = problem.group_out();
+    conv.group_blocks = ceil_div(conv.group_out, kRows);
+    const Epilogue& epilogue = problem.epilogue;
+    conv.rest = epilogue;
+    conv.adds_residual =
+        !epilogue.gated &&
+        (epilogue.residual == Epilogue::Residual::kBefore ||
+         (epilogue.residual == Epilogue::Residual::kAfter && epilogue.function == Epilogue::Function::kIdentity));
+    if (conv.adds_residual) conv.rest.residual = Epilogue::Residual::kNone;
+    conv.finishes = !conv.rest.none();
+    const std::string order = epilogue.gated ? ".gates" : "";
     const std::span<const float> weight = args.weights.host("weight");
-    conv.weight =
+    const float* packed = conv.own(
         args.weights.pack("weight.cpu.rows6" + order, static_cast<int64_t>(weight.size_bytes()),
-                          [&](std::byte* target) { pack_weight(problem, weight, reinterpret_cast<float*>(target)); });
+                          [&](std::byte* target) { pack_weight(problem, weight, reinterpret_cast<float*>(target)); }));
+    const float* bias = nullptr;
     if (problem.has_bias) {
-      const std::span<const float> bias = args.weights.host("bias");
-      conv.bias =
-          args.weights.pack("bias.cpu.rows6" + order, static_cast<int64_t>(bias.size_bytes()), [&](std::byte* target) {
+      const std::span<const float> given = args.weights.host("bias");
+      bias = conv.own(
+          args.weights.pack("bias.cpu.rows6" + order, static_cast<int64_t>(given.size_bytes()), [&](std::byte* target) {
             for (int64_t row = 0; row < problem.out_channels; ++row) {
-              reinterpret_cast<float*>(target)[row] = bias[static_cast<size_t>(channel_of(problem, row))];
+              reinterpret_cast<float*>(target)[row] = given[static_cast<size_t>(channel_of(problem, row))];
             }
-          });
+          }));
     }
-    if (problem.epilogue.by_channel()) conv.coefficients = args.weights.floats("epilogue");
-    return function_kernel([conv = std::move(conv)](const Context& context, const Bindings& bindings) {
-      convolve(conv, context, bindings);
-    });
+    for (int64_t channel = 0; channel < problem.out_channels;) {
+      const int64_t rows = std::min(kRows, conv.group_out - channel % conv.group_out);
+      conv.blocks.push_back(
+          {packed + channel * problem.reduction(), bias == nullptr ? kNoBias.data() : bias + channel, rows});
+      channel += rows;
+    }
+    if (epilogue.by_channel()) conv.coefficients = conv.own(args.weights.floats("epilogue"));
+    return std::make_unique<ConvKernel>(std::move(conv));
   };
   return result;
 }

@@ -8,6 +8,7 @@
 
 #include "engine/checked.h"
 #include "engine/error.h"
+#include "layers/channel_affine.h"
 #include "layers/implementation_list.h"
 #include "layers/registry.h"
 
@@ -188,6 +189,19 @@ std::shared_ptr<const Layer> ConvTranspose1d::in_window(const Window& window, in
   layer->output_padding_ = 0;
   layer->pad_right_ = (inputs - 1) * fixed_.stride + fixed_.reach() + 1 - layer->pad_left_ - outputs;
   return layer;
+}
+
+std::optional<Folded> ConvTranspose1d::fold(std::span<const ChannelAffine> next, std::span<const TensorType> /*inputs*/,
+                                            const Weights& weights) const {
+  // Rows are [C_in, C_out / groups]: those of an input channel are its group's outputs.
+  const int64_t outputs = fixed_.group_out();
+  auto folded = folded_weights(weights, next, fixed_.kernel_size, [&](int64_t row) {
+    return row / outputs / fixed_.group_in() * outputs + row % outputs;
+  });
+  if (!folded) return {};
+  auto result = std::make_shared<ConvTranspose1d>(*this);
+  result->fixed_.has_bias = true;
+  return Folded{std::move(result), std::move(*folded)};
 }
 
 int64_t ConvTranspose1d::multiply_adds(std::span<const TensorType> inputs, std::span<const TensorType>) const {

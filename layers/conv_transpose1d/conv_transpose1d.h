@@ -77,6 +77,8 @@ class ConvTranspose1d final : public Layer {
   int64_t multiply_adds(std::span<const TensorType> inputs, std::span<const TensorType> outputs) const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::optional<Folded> fold(std::span<const ChannelAffine> next, std::span<const TensorType> inputs,
+                             const Weights& weights) const override;
   std::shared_ptr<const Layer> in_window(const Window& window, int64_t inputs, int64_t outputs) const override;
 
   // L_out = (L - 1) * stride - padding_left - padding_right + dilation * (kernel_size - 1) + output_padding + 1.

@@ -5,6 +5,7 @@
 
 #include "engine/checked.h"
 #include "engine/error.h"
+#include "layers/channel_affine.h"
 #include "layers/implementation_list.h"
 #include "layers/registry.h"
 
@@ -93,6 +94,14 @@ ErrorBound Linear::error_bound(const PrepareArgs& args) const {
   const Reference reference = make_reference(problem(args.inputs), args.weights, true);
   return error_bound_of(sum_factor(in_features_),
                         [reference](const Bindings& bindings) { reference.operator()<double>(bindings); });
+}
+
+std::optional<Folded> Linear::fold(std::span<const ChannelAffine> next, std::span<const TensorType> inputs,
+                                   const Weights& weights) const {
+  if (inputs[0].shape.rank() != 2) return {};  // the features are not axis 1
+  auto folded = folded_weights(weights, next, in_features_, [](int64_t row) { return row; });
+  if (!folded) return {};
+  return Folded{std::make_shared<Linear>(in_features_, out_features_, true), std::move(*folded)};
 }
 
 void register_linear(LayerRegistry& registry) {

@@ -27,6 +27,8 @@ class Linear final : public Layer {
   int64_t multiply_adds(std::span<const TensorType> inputs, std::span<const TensorType> outputs) const override;
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
+  std::optional<Folded> fold(std::span<const ChannelAffine> next, std::span<const TensorType> inputs,
+                             const Weights& weights) const override;
 
  private:
   int64_t in_features_;

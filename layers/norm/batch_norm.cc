@@ -1,6 +1,5 @@
 #include "layers/norm/batch_norm.h"
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -73,10 +72,10 @@ int64_t BatchNorm1d::multiply_adds(std::span<const TensorType> inputs, std::span
   return inputs[0].shape.elements();
 }
 
-BatchNorm1d::Coefficients BatchNorm1d::coefficients(const Weights& weights) const {
+std::vector<ChannelAffine> BatchNorm1d::as_channel_affine(const Weights& weights) const {
   const std::span<const float> mean = weights.host("running_mean");
   const std::span<const float> variance = weights.host("running_var");
-  Coefficients result;
+  std::vector<ChannelAffine> result;
   for (size_t c = 0; c < mean.size(); ++c) {
     if (variance[c] < 0) {
       throw Error(ErrorCategory::kNumeric,
@@ -85,20 +84,21 @@ BatchNorm1d::Coefficients BatchNorm1d::coefficients(const Weights& weights) cons
     const double weight = affine_ ? static_cast<double>(weights.host("weight")[c]) : 1.0;
     const double bias = affine_ ? static_cast<double>(weights.host("bias")[c]) : 0.0;
     const double scale = weight / std::sqrt(static_cast<double>(variance[c]) + eps_);
-    result.scale.push_back(scale);
-    result.shift.push_back(bias - static_cast<double>(mean[c]) * scale);
+    result.push_back({static_cast<double>(mean[c]), scale, bias});
   }
   return result;
 }
 
 std::shared_ptr<const Buffer> BatchNorm1d::packed(const Weights& weights) const {
   const int64_t bytes = checked_mul(num_features_, int64_t{2 * sizeof(float)});
-  const Coefficients values = coefficients(weights);
+  const std::vector<ChannelAffine> channels = as_channel_affine(weights);
   return weights.pack("scale_shift.eps" + to_string(AttributeValue(eps_)), bytes, [&](std::byte* target) {
-    auto* packed = reinterpret_cast<float*>(target);
-    const auto to_float = [](double value) { return static_cast<float>(value); };
-    std::ranges::transform(values.scale, packed, to_float);
-    std::ranges::transform(values.shift, packed + num_features_, to_float);
+    auto* scale = reinterpret_cast<float*>(target);
+    float* shift = scale + num_features_;
+    for (const ChannelAffine& channel : channels) {
+      *scale++ = static_cast<float>(channel.scale);
+      *shift++ = static_cast<float>(channel.shift - channel.centre * channel.scale);
+    }
   });
 }
 
@@ -109,7 +109,7 @@ std::vector<Implementation> BatchNorm1d::implementations(const PrepareArgs& args
       float32_implementation(args, "cpu.native", [this, &args] { return batch_norm_cpu(packed(args.weights)); }));
   list.push_back(reference_implementation(args, [this, &args] {
     const Weights& weights = args.weights;
-    coefficients(weights);  // for its check
+    as_channel_affine(weights);  // for its check
     return Reference{eps_, weights.doubles("running_mean"), weights.doubles("running_var"),
                      affine_ ? weights.doubles("weight") : nullptr, affine_ ? weights.doubles("bias") : nullptr};
   }));
@@ -118,19 +118,14 @@ std::vector<Implementation> BatchNorm1d::implementations(const PrepareArgs& args
 
 ErrorBound BatchNorm1d::error_bound(const PrepareArgs& args) const {
   // Scale and shift are rounded once each, and the multiply-add once: |x * a| + |mean * a| + |bias|.
-  Coefficients values = coefficients(args.weights);
-  for (size_t c = 0; c < values.scale.size(); ++c) {
-    const double mean = static_cast<double>(args.weights.host("running_mean")[c]);
-    const double bias = affine_ ? static_cast<double>(args.weights.host("bias")[c]) : 0.0;
-    values.shift[c] = std::fabs(mean * values.scale[c]) + std::fabs(bias);
-  }
+  std::vector<ChannelAffine> channels = as_channel_affine(args.weights);
   const ChannelRows rows = channel_rows(args.inputs[0].shape);
-  return error_bound_of(4, [rows, values = std::move(values)](const Bindings& bindings) {
+  return error_bound_of(4, [rows, channels = std::move(channels)](const Bindings& bindings) {
     const auto x = bindings.inputs[0].as<const double>();
     const auto scale = bindings.outputs[0].as<double>();
     for (size_t i = 0; i < x.size(); ++i) {
-      const auto channel = static_cast<size_t>(static_cast<int64_t>(i) / rows.length % rows.channels);
-      scale[i] = std::fabs(x[i] * values.scale[channel]) + values.shift[channel];
+      const ChannelAffine& at = channels[static_cast<size_t>(static_cast<int64_t>(i) / rows.length % rows.channels)];
+      scale[i] = std::fabs(x[i] * at.scale) + std::fabs(at.centre * at.scale) + std::fabs(at.shift);
     }
   });
 }

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "layers/channel_affine.h"
 #include "layers/layer.h"
 
 namespace strand::layers {
@@ -19,12 +20,8 @@ class BatchNorm1d final : public Layer {
   std::vector<Implementation> implementations(const PrepareArgs& args) const override;
   ErrorBound error_bound(const PrepareArgs& args) const override;
 
-  // y = scale * x + shift for each channel, in double. Error(kNumeric) where a running variance is negative.
-  struct Coefficients {
-    std::vector<double> scale;
-    std::vector<double> shift;
-  };
-  Coefficients coefficients(const Weights& weights) const;
+  // Error(kNumeric) where a running variance is negative.
+  std::vector<ChannelAffine> as_channel_affine(const Weights& weights) const override;
   // [scale of all channels, shift of all channels] in float32 on the device.
   std::shared_ptr<const Buffer> packed(const Weights& weights) const;
 
