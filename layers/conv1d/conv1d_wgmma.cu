@@ -42,52 +42,51 @@ __device__ __forceinline__ void pin(float (&sum)[64]) {
   for (float& value : sum) asm volatile("" : "+f"(value)::"memory");
 }
 
-// Steps of a stage: products into `sum`, in units of the true x. `low`: rows from high octets to low ones. Straight
-// code: the compiler waits after every product that it finds in a loop.
-template <Layout BlockLayout, int Products, int Steps>
-__device__ __forceinline__ void multiply_steps(Operand w, Operand x, int low, uint32_t step_rows, float unscale_x,
-                                               float (&sum)[64]) {
+// Starts the products of some steps of a stage: into `part`, or onto what it holds if `Add`. `low`: rows from high
+// octets to low ones. Straight code: the compiler waits after every product that it finds in a loop.
+template <Layout BlockLayout, int Products, bool Add, int Steps>
+__device__ __forceinline__ void start_steps(Operand w, Operand x, int low, uint32_t step_rows, float (&part)[64]) {
   constexpr int kPartRows = block_shape(BlockLayout).rows * 2;
   int high[Steps];
 #pragma unroll
   for (int step = 0; step < Steps; ++step) high[step] = load_shared<int>(step_rows + step * 4);
-  float part[64];
-  pin(part);
   begin_products();
+  // Small terms first, all of them: each product that is added rounds the sum that it finds.
+  if constexpr (Products > 1) {
+#pragma unroll
+    for (int step = 0; step < Steps; ++step) {
+      const int w_high = step * step_weight_rows(BlockLayout, Products);
+      if constexpr (BlockLayout != Layout::kStack) {
+        multiply(part, w + (w_high + kPartRows), x + high[step], Add || step > 0);
+      }
+      multiply(part, w + w_high, x + (high[step] + low), Add || step > 0 || BlockLayout != Layout::kStack);
+    }
+  }
 #pragma unroll
   for (int step = 0; step < Steps; ++step) {
     const int w_high = step * step_weight_rows(BlockLayout, Products);
-    // Small terms first.
-    if constexpr (Products > 1 && BlockLayout == Layout::kStack) {
-      multiply(part, w + w_high, x + (high[step] + low), step > 0);
-    } else if constexpr (Products > 1) {
-      multiply(part, w + (w_high + kPartRows), x + high[step], step > 0);
-      multiply(part, w + w_high, x + (high[step] + low), true);
-    }
-    multiply(part, w + w_high, x + high[step], Products > 1 || step > 0);
+    multiply(part, w + w_high, x + high[step], Add || Products > 1 || step > 0);
   }
   commit_products();
-  wait_products();
-  pin(part);
-#pragma unroll
-  for (int i = 0; i < 64; ++i) sum[i] = fmaf(part[i], unscale_x, sum[i]);
 }
 
-template <Layout BlockLayout, int Products>
-__device__ __forceinline__ void multiply_chunk(int steps, Operand w, Operand x, int low, uint32_t step_rows,
-                                               float unscale_x, float (&sum)[64]) {
+template <Layout BlockLayout, int Products, bool Add>
+__device__ __forceinline__ void start_chunk(int steps, Operand w, Operand x, int low, uint32_t step_rows,
+                                            float (&part)[64]) {
   switch (steps) {
     case 1:
-      return multiply_steps<BlockLayout, Products, 1>(w, x, low, step_rows, unscale_x, sum);
+      return start_steps<BlockLayout, Products, Add, 1>(w, x, low, step_rows, part);
     case 2:
-      return multiply_steps<BlockLayout, Products, 2>(w, x, low, step_rows, unscale_x, sum);
+      return start_steps<BlockLayout, Products, Add, 2>(w, x, low, step_rows, part);
     case 3:
-      return multiply_steps<BlockLayout, Products, 3>(w, x, low, step_rows, unscale_x, sum);
+      return start_steps<BlockLayout, Products, Add, 3>(w, x, low, step_rows, part);
     default:
-      return multiply_steps<BlockLayout, Products, 4>(w, x, low, step_rows, unscale_x, sum);
+      return start_steps<BlockLayout, Products, Add, 4>(w, x, low, step_rows, part);
   }
 }
 
+// Where sums are long, two chunks are summed by the tensor cores, so that these have always work; where they are short,
+// one, whose errors average out less.
 template <Layout BlockLayout, bool Plain, int Products>
 __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared& s) {
   const Geometry& g = a.g;
@@ -102,13 +101,12 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   // By way of shared memory: numbers that are arguments the compiler would load anew in each round, and wait.
   const auto number = [&](Number which) { return load_shared<int>(s.number(which)); };
   const bool resident = number(kResident) != 0;
-  const int stages = number(kStages);
   const int slots = number(kSlots);
   const int slot_rows = number(kSlotRows);
   const int low = number(kLowRows);
   const int chunk_steps = number(kChunkSteps);
+  const int sum_steps = number(kSumSteps);
   const int steps = number(kSteps);
-  const int weight_rows = number(kWeightRows);
   const uint32_t step_rows = shared_address(s.step_rows());
   const uint32_t unscales = shared_address(&s.unscale(0));
   const uint32_t full = s.full(0);
@@ -116,35 +114,55 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   Cursor stage_slot;
   Cursor weight_slot;
   if (resident) wait(s.weights_full(0), 0);
+  int weights = 0;  // rows to those of the next step
+  const auto await_weights = [&] {
+    if (resident) return;
+    wait(s.weights_full(weight_slot.slot), weight_slot.parity);
+    weights = weight_slot.slot * number(kWeightRows);
+  };
+  const auto free_weights = [&](int slot) {
+    if (!resident && signals) arrive(s.weights_empty(slot));
+  };
   // The second warpgroup starts some stages after the first, so that one multiplies while the other stores. Weights
   // that follow in chunks do not let it.
-  int ahead = resident ? min(slots - 2, (stages + 1) / 2) : 0;
+  int ahead = resident ? min(slots - 2, (number(kStages) + 1) / 2) : 0;
   if (ahead > 0 && warpgroup == 1) asm volatile("bar.sync 2, 256;" ::: "memory");
   for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
     const TileEnd<BlockLayout, Plain> end(a, index, lane);
-    float sum[64] = {};
     float least_unscale = a.exact_only ? 0.0F : 1.0F;
-    int weights = 0;  // rows to those of the next step
-    for (int stage = 0; stage < stages; ++stage) {
+    float sum[64] = {};
+    if (resident) weights = 0;
+    for (int stage = 0; stage < number(kStages); ++stage) {
       wait(full + stage_slot.slot * 8, stage_slot.parity);
       const float unscale_x = load_shared<float>(unscales + stage_slot.slot * 4);
       least_unscale = fminf(least_unscale, unscale_x);
       const Operand octets = x.moved(stage_slot.slot * slot_rows);
-      for (int first = 0; first < steps; first += chunk_steps) {
+      for (int first = 0; first < steps; first += sum_steps) {
         const int count = min(chunk_steps, steps - first);
-        if (!resident) {
-          wait(s.weights_full(weight_slot.slot), weight_slot.parity);
-          weights = weight_slot.slot * weight_rows;
-        }
-        multiply_chunk<BlockLayout, Products>(count, w.moved(weights), octets, low, step_rows + first * 4, unscale_x,
-                                              sum);
+        const int more = min(sum_steps, steps - first) - count;
+        float part[64];
+        pin(part);
+        await_weights();
+        start_chunk<BlockLayout, Products, false>(count, w.moved(weights), octets, low, step_rows + first * 4, part);
         weights += count * step_weight_rows(BlockLayout, Products);
-        if (!resident) {
-          if (signals) arrive(s.weights_empty(weight_slot.slot));
-          weight_slot.advance(g.weight_slots);
+        if (more > 0) {
+          const int before = weight_slot.slot;
+          weight_slot.advance(number(kWeightRing));
+          await_weights();
+          start_chunk<BlockLayout, Products, true>(more, w.moved(weights), octets, low, step_rows + (first + count) * 4,
+                                                   part);
+          weights += more * step_weight_rows(BlockLayout, Products);
+          wait_products<1>();
+          free_weights(before);
         }
+        wait_products<0>();
+        free_weights(weight_slot.slot);
+        weight_slot.advance(number(kWeightRing));
+        if (signals && first + sum_steps >= steps) arrive(empty + stage_slot.slot * 8);
+        pin(part);
+#pragma unroll
+        for (int i = 0; i < 64; ++i) sum[i] = fmaf(part[i], unscale_x, sum[i]);
       }
-      if (signals) arrive(empty + stage_slot.slot * 8);
       if (--ahead == 0 && warpgroup == 0) asm volatile("bar.arrive 2, 256;" ::: "memory");
       stage_slot.advance(slots);
     }
@@ -175,7 +193,8 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
       barrier_init(s.weights_empty(i), 8);
     }
     const int numbers[] = {g.resident ? 1 : 0, g.stages(),    g.slots, g.slot_bytes / 16,
-                           g.part_bytes / 16,  g.chunk_steps, g.steps, g.weight_slot_bytes / 16};
+                           g.part_bytes / 16,  g.chunk_steps, g.steps, g.weight_slot_bytes / 16,
+                           g.sum_steps(),      g.weight_slots};
     for (int i = 0; i < kNumbers; ++i) s.numbers()[i] = numbers[i];
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }

@@ -60,6 +60,10 @@ __device__ __forceinline__ float4 load_shared4(uint32_t address) {
   return v;
 }
 
+__device__ __forceinline__ void store_shared(uint32_t address, float value) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
+}
+
 // In one instruction, which the compiler would else split on some ways.
 __device__ __forceinline__ void store_global4(float* to, const float4& v) {
   asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
@@ -101,7 +105,11 @@ struct Operand {
 
 __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void wait_products() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+// Until so many groups, or fewer, are under way.
+template <int Groups>
+__device__ __forceinline__ void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Groups) : "memory");
+}
 
 // d = a * b, or d += a * b if `add`: 64 x 128 x 16, float16 in, float32 sum.
 __device__ __forceinline__ void multiply(float (&d)[64], uint64_t a, uint64_t b, bool add) {

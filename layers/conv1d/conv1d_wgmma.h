@@ -23,6 +23,8 @@
 namespace strand::layers::wgmma {
 
 constexpr int kMaxSteps = 256;          // a stage
+constexpr int kMaxChunkSteps = 4;       // that are multiplied at once, at most
+constexpr int kShortSum = 16;           // steps of a tile
 constexpr int kMaxElements = 512;       // of the reduction, in a flat stage
 constexpr int kMaxSlots = 8;            // stages in flight
 constexpr int kWeightSlots = 4;         // chunks of weights in flight
@@ -31,7 +33,7 @@ constexpr int kItemsPerThread = 5;      // octet rows that a converter thread ho
 constexpr int kStagedRows = 8;          // of a tile's outputs that a warp has in shared memory at a time
 constexpr int kStagedColumns = 128;
 constexpr int kStagingBytes = 8 * kStagedRows * kStagedColumns * 4;
-constexpr int kHeaderBytes = 512;  // barriers, scales, largest magnitudes, what is in the slots
+constexpr int kHeaderBytes = 640;  // barriers, scales, largest magnitudes, what is in the slots
 
 // What a block's two warpgroups compute, 64 rows x 128 positions each.
 enum class Layout : uint8_t {
@@ -83,6 +85,9 @@ struct Geometry {
   constexpr int stages() const { return channel_stages * tap_stages; }
   constexpr int total_steps() const { return stages() * steps; }
   constexpr int parts() const { return products == 1 ? 1 : 2; }  // of a value: high and low
+  // Of a stage, that the tensor cores sum before float32 does: two chunks of a long sum, one of a short one, which has
+  // less to average its errors over.
+  constexpr int sum_steps() const { return total_steps() > kShortSum ? 2 * chunk_steps : chunk_steps; }
   constexpr int step_bytes() const { return step_weight_rows(layout, products) * 16; }
   constexpr int items() const { return octets * (flat ? shape().columns : positions); }
 };

@@ -152,11 +152,17 @@ __device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s
 template <typename Convert>
 __device__ __forceinline__ void convert_stages(const Arguments& a, const Shared& s, const Convert& convert) {
   const auto grid = static_cast<int>(gridDim.x);
-  const int count = (a.tiles - static_cast<int>(blockIdx.x) + grid - 1) / grid * a.g.stages();
+  const int stages = (a.tiles - static_cast<int>(blockIdx.x) + grid - 1) / grid * a.g.stages();
   Cursor cursor;
-  for (int i = 0; i < count; ++i) {
+  for (int stage = 0; stage < stages; ++stage) {
     wait(s.raw_full(cursor.slot), cursor.parity);
-    convert(Leads{s.first_lead(cursor.slot), static_cast<uint32_t>(a.p.length) & 3}, cursor.slot, i % 2);
+    const uint32_t first_lead = s.first_lead(cursor.slot);
+    const Leads lead{first_lead & 3, static_cast<uint32_t>(a.p.length) & 3};
+    if ((first_lead & kEdge) != 0) {
+      fill_edge_rows(a.g, s.edge(cursor.slot), lead, shared_address(s.slot(cursor.slot)));
+      converters_meet();
+    }
+    convert(lead, cursor.slot, stage % 2);
     fence_shared_writes();
     __syncwarp();
     if (threadIdx.x % 32 == 0) arrive(s.full(cursor.slot));

@@ -59,10 +59,32 @@ inline __device__ Tile tile_at(const Arguments& a, int index) {
 }
 
 // What the multiplying warps read of the geometry, rows of 16 bytes.
-enum Number : uint8_t { kResident, kStages, kSlots, kSlotRows, kLowRows, kChunkSteps, kSteps, kWeightRows, kNumbers };
+enum Number : uint8_t {
+  kResident,
+  kStages,
+  kSlots,
+  kSlotRows,
+  kLowRows,
+  kChunkSteps,
+  kSteps,
+  kWeightRows,
+  kSumSteps,
+  kWeightRing,
+  kNumbers
+};
+
+constexpr uint32_t kEdge = 4;
+
+// Of a slot's rows, the columns [begin, end) after the lead that are in x, if any, and the rows that are.
+struct Edge {
+  int begin;
+  int end;
+  int rows;
+};
 
 // Shared memory, carved up by offsets from its start.
 struct Shared {
+  static constexpr int kNumbersAt = 512;
   uint8_t* memory;  // aligned to 128 bytes
   int tables_at;
   int staging_at;
@@ -87,10 +109,11 @@ struct Shared {
   // What undoes a stage's scale; 0 where it could not be scaled.
   __device__ float& unscale(int slot) const { return reinterpret_cast<float*>(memory + 256)[slot]; }
   __device__ uint32_t* largest(int parity) const { return reinterpret_cast<uint32_t*>(memory + 320) + parity * 8; }
-  // Of a slot's first row: see StagePlace.
+  // Of a slot's first row: see StagePlace. With kEdge where the converters have to write zeros: see Edge.
   __device__ uint32_t& first_lead(int slot) const { return reinterpret_cast<uint32_t*>(memory + 384)[slot]; }
-  __device__ int* numbers() const { return reinterpret_cast<int*>(memory + 416); }
-  __device__ uint32_t number(Number which) const { return shared_address(memory) + 416 + which * 4; }
+  __device__ Edge& edge(int slot) const { return reinterpret_cast<Edge*>(memory + 416)[slot]; }
+  __device__ int* numbers() const { return reinterpret_cast<int*>(memory + kNumbersAt); }
+  __device__ uint32_t number(Number which) const { return shared_address(memory) + kNumbersAt + which * 4; }
   __device__ int32_t* step_rows() const { return reinterpret_cast<int32_t*>(memory + tables_at); }
   __device__ int32_t* elements(const Geometry& g) const { return step_rows() + g.steps; }
   __device__ float* staging(int warp) const {
@@ -100,7 +123,8 @@ struct Shared {
   __device__ uint8_t* slot(int index) const { return memory + slots_at + index * slot_bytes; }
 };
 static_assert((3 * kMaxSlots + 2 * kWeightSlots) * 8 <= 256 && 256 + kMaxSlots * 4 <= 320 && 320 + 64 <= 384);
-static_assert(384 + kMaxSlots * 4 <= 416 && 416 + kNumbers * 4 <= kHeaderBytes);
+static_assert(384 + kMaxSlots * 4 <= 416 && 416 + kMaxSlots * sizeof(Edge) <= Shared::kNumbersAt);
+static_assert(Shared::kNumbersAt + kNumbers * 4 <= kHeaderBytes);
 
 // A ring's next slot and the parity of the phase to wait for.
 struct Cursor {
@@ -144,10 +168,11 @@ struct StagePlace {
 
 #ifdef STRAND_WGMMA
 
-// A stage whose rows are not all there, or not in x as a whole: the columns [begin, end) that all rows have are copied,
-// the rest is written in pieces of four, with zeros or what the padding mode says. Channels that are missing to a whole
-// stage are zeros too: their weights are, and a slot may hold anything.
-inline __device__ void load_edge_rows(const Arguments& a, const StagePlace& place, float* slot, uint32_t barrier) {
+// A stage that is not in x as a whole where what is beside x is no zero, or more than a row's end is beside it in
+// memory: the columns [begin, end) that all rows have are copied, the rest is written in pieces of four, with zeros or
+// what the padding mode says. Channels that are missing to a whole stage are zeros too: their weights are, and a slot
+// may hold anything.
+inline __device__ void load_piecewise(const Arguments& a, const StagePlace& place, float* slot, uint32_t barrier) {
   const Geometry& g = a.g;
   const int lane = threadIdx.x % 32;
   const bool same_leads = place.lead.step == 0;
@@ -199,23 +224,65 @@ inline __device__ void load_edge_rows(const Arguments& a, const StagePlace& plac
   __syncwarp();
 }
 
+// A stage that is not in x as a whole, with zeros beside it: a lane a row copies what there is, in whole pieces of 16
+// bytes with what lies beside it in memory, which the converters then write over.
+inline __device__ void load_edge_rows(const Arguments& a, const Shared& s, const StagePlace& place, int slot, int begin,
+                                      int end) {
+  const int lane = threadIdx.x % 32;
+  const uint32_t barrier = s.raw_full(slot);
+  if (lane == 0) s.edge(slot) = Edge{begin, end, place.rows};
+  for (int row = lane; row < place.rows && begin < end; row += 32) {
+    const auto lead = static_cast<int>(place.lead(row));
+    const int first = (lead + begin) & ~3;
+    const int bytes = (((lead + end + 3) & ~3) - first) * 4;
+    expect(barrier, bytes);
+    bulk_load(shared_address(s.slot(slot)) + (row * a.g.pitch + first) * 4,
+              place.source + row * a.p.length + place.start - lead + first, bytes, barrier);
+  }
+  __syncwarp();
+  if (lane == 0) arrive(barrier);
+}
+
+// Writes zeros where a stage's rows are not in x, and over channels that are missing to a whole stage: their weights
+// are zeros too, and a slot may hold anything. All converters; a barrier follows.
+__device__ __forceinline__ void fill_edge_rows(const Geometry& g, const Edge& edge, const Leads& lead, uint32_t slot) {
+  const int warp = threadIdx.x / 32 - 8;
+  for (int row = warp; row < g.stage_channels; row += kConverterThreads / 32) {
+    const bool exists = row < edge.rows && edge.begin < edge.end;
+    const int begin = exists ? static_cast<int>(lead(row)) + edge.begin : 0;
+    const int skip = exists ? edge.end - edge.begin : 0;
+    const uint32_t to = slot + row * g.pitch * 4;
+    for (int column = threadIdx.x % 32; column < g.pitch - skip; column += 32) {
+      store_shared(to + (column < begin ? column : column + skip) * 4, 0);
+    }
+  }
+}
+
 // A stage's raw rows, by a bulk copy each where they lie in x; `raw_full` hears of their end.
 inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile& tile, int stage, int slot) {
   const StagePlace place(a, tile, stage);
   const int lane = threadIdx.x % 32;
   const int bytes = a.g.pitch * 4;
   const uint32_t barrier = s.raw_full(slot);
-  if (lane == 0) s.first_lead(slot) = place.lead.first;
   const bool same_leads = place.lead.step == 0;
   const int64_t most = same_leads ? place.lead.first : 3;
   const int64_t least = same_leads ? place.lead.first : 0;
+  const bool aligned = (reinterpret_cast<uintptr_t>(a.x) & 15) == 0;
   const bool inside = place.start >= most && place.start - least + a.g.pitch <= a.p.length &&
-                      place.rows == a.g.stage_channels && (reinterpret_cast<uintptr_t>(a.x) & 15) == 0;
+                      place.rows == a.g.stage_channels && aligned;
   if (!inside) {
-    load_edge_rows(a, place, reinterpret_cast<float*>(s.slot(slot)), barrier);
+    const auto column = [&](int64_t position) {
+      return static_cast<int>(max(int64_t{0}, min(int64_t{a.g.positions}, position - place.start)));
+    };
+    const bool last = place.source + place.rows * a.p.length == a.x + a.p.batch * a.p.in_channels * a.p.length;
+    const bool zeros = a.p.padding_mode == PaddingMode::kZeros && aligned && !last;
+    if (lane == 0) s.first_lead(slot) = place.lead.first | (zeros ? kEdge : 0);
+    if (zeros) return load_edge_rows(a, s, place, slot, column(0), column(a.p.length));
+    load_piecewise(a, place, reinterpret_cast<float*>(s.slot(slot)), barrier);
     if (lane == 0) arrive(barrier);
     return;
   }
+  if (lane == 0) s.first_lead(slot) = place.lead.first;
   if (elected()) {
     arrive_expecting(barrier, place.rows * bytes);
     uint32_t target = shared_address(s.slot(slot));

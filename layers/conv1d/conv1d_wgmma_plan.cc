@@ -15,8 +15,7 @@ constexpr int64_t kMinOutChannels = 16;
 constexpr int64_t kMaxStride = 16;
 constexpr int64_t kMaxIndex = int64_t{1} << 28;
 constexpr int kMaxFlatReduction = 128;  // of a stage
-constexpr int kChunkSteps = 4;
-constexpr int kMaxExponent = 60;  // of a weight that is scaled
+constexpr int kMaxExponent = 60;        // of a weight that is scaled
 constexpr int64_t kMaxResidentBlocks = 33;
 
 Layout layout_for(const Conv1dProblem& p, int products) {
@@ -81,9 +80,7 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   g.raw_bytes = g.flat ? to_int(raw) : 0;
   g.slot_bytes =
       to_int(round_up(g.flat ? raw + g.parts() * g.part_bytes : std::max<int64_t>(raw, g.parts() * g.part_bytes), 128));
-  // Short sums have less to average their errors over.
-  const int longest = g.total_steps() <= 8 ? 2 : kChunkSteps;
-  g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, longest)));
+  g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, kMaxChunkSteps)));
 }
 
 int64_t table_bytes(const Geometry& g) { return round_up((g.steps + (g.flat ? g.octets * 8 : 0)) * 4, 128); }

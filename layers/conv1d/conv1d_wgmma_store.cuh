@@ -13,7 +13,7 @@ struct Part {
   int channel;   // the first output channel in the block
   int position;  // the first output position
 
-  __device__ Part(const Tile& tile) {
+  __device__ explicit Part(const Tile& tile) {
     const int warpgroup = threadIdx.x / 128;
     channel = BlockLayout == Layout::kSplit ? warpgroup * 64 : 0;
     position = tile.position + (BlockLayout == Layout::kSplit ? 0 : warpgroup * 128);
@@ -101,6 +101,18 @@ struct Staging {
     return places;
   }
 
+  // All of it, where all rows begin at boundaries.
+  __device__ __forceinline__ void store_whole(float* y, int64_t row_length) const {
+    const uint32_t from = shared_address(memory);
+    float4 v[kStagedRows];
+#pragma unroll
+    for (int row = 0; row < kStagedRows; ++row)
+      v[row] = load_shared4(from + (row * kStagedColumns + permuted(row, lane) * 4) * 4);
+    float* to = y + lane * 4;
+#pragma unroll
+    for (int row = 0; row < kStagedRows; ++row, to += row_length) store_global4(to, v[row]);
+    __syncwarp();
+  }
   // Up to 8 rows of `count` outputs.
   __device__ __forceinline__ void store(float* y, int64_t row_length, int rows, int count) const {
     __syncwarp();
@@ -108,6 +120,7 @@ struct Staging {
     const auto staged = [&](int row) {
       return load_shared4(from + (row * kStagedColumns + permuted(row, lane) * 4) * 4);
     };
+    if ((skip | step) == 0 && rows == kStagedRows && count == kStagedColumns) return store_whole(y, row_length);
     // What shares 16 bytes with other rows or tiles lies in the last piece of a row: its end, and its beginning. All
     // are read before the first is waited for.
     constexpr int kLast = kStagedColumns / 4 - 1;
