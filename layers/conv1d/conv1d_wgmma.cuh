@@ -64,10 +64,38 @@ __device__ __forceinline__ void store_shared(uint32_t address, float value) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
 }
 
-// In one instruction, which the compiler would else split on some ways.
-__device__ __forceinline__ void store_global4(float* to, const float4& v) {
-  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+__device__ __forceinline__ void store_shared2(uint32_t address, const float2& v) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(v.x), "f"(v.y) : "memory");
 }
+
+// Neighbours, moved from shared to global memory in one instruction each way.
+template <int Width>
+struct Floats;
+template <>
+struct Floats<1> {
+  float v;
+  __device__ void load(uint32_t address) { v = load_shared<float>(address); }
+  __device__ void store(float* to) const { asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(v) : "memory"); }
+};
+template <>
+struct Floats<2> {
+  float2 v;
+  __device__ void load(uint32_t address) {
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(address) : "memory");
+  }
+  __device__ void store(float* to) const {
+    asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(v.x), "f"(v.y) : "memory");
+  }
+};
+template <>
+struct Floats<4> {
+  float4 v;
+  __device__ void load(uint32_t address) { v = load_shared4(address); }
+  __device__ void store(float* to) const {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+                 : "memory");
+  }
+};
 
 // Ordinary writes to shared memory before it are seen by the tensor cores and the copy engine after a barrier.
 __device__ __forceinline__ void fence_shared_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

@@ -116,8 +116,8 @@ struct Shared {
   __device__ uint32_t number(Number which) const { return shared_address(memory) + kNumbersAt + which * 4; }
   __device__ int32_t* step_rows() const { return reinterpret_cast<int32_t*>(memory + tables_at); }
   __device__ int32_t* elements(const Geometry& g) const { return step_rows() + g.steps; }
-  __device__ float* staging(int warp) const {
-    return reinterpret_cast<float*>(memory + staging_at + warp * kStagedRows * kStagedColumns * 4);
+  __device__ uint32_t staging(int warp) const {
+    return shared_address(memory) + staging_at + warp * kStagedRows * kStagedColumns * 4;
   }
   __device__ uint32_t weights(int bytes) const { return shared_address(memory) + weights_at + bytes; }
   __device__ uint8_t* slot(int index) const { return memory + slots_at + index * slot_bytes; }
@@ -168,10 +168,10 @@ struct StagePlace {
 
 #ifdef STRAND_WGMMA
 
-// A stage that is not in x as a whole where what is beside x is no zero, or more than a row's end is beside it in
-// memory: the columns [begin, end) that all rows have are copied, the rest is written in pieces of four, with zeros or
-// what the padding mode says. Channels that are missing to a whole stage are zeros too: their weights are, and a slot
-// may hold anything.
+// A stage that is not in x as a whole, where what is beside x is no zero or pieces of 16 bytes would pass the end of x:
+// the columns [begin, end) that all rows have are copied, the rest is written in pieces of four, with zeros or what the
+// padding mode says. Channels that are missing to a whole stage are zeros too: their weights are, and a slot may hold
+// anything.
 inline __device__ void load_piecewise(const Arguments& a, const StagePlace& place, float* slot, uint32_t barrier) {
   const Geometry& g = a.g;
   const int lane = threadIdx.x % 32;
@@ -274,8 +274,11 @@ inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile
     const auto column = [&](int64_t position) {
       return static_cast<int>(max(int64_t{0}, min(int64_t{a.g.positions}, position - place.start)));
     };
-    const bool last = place.source + place.rows * a.p.length == a.x + a.p.batch * a.p.in_channels * a.p.length;
-    const bool zeros = a.p.padding_mode == PaddingMode::kZeros && aligned && !last;
+    // The last piece of x would be copied with what lies behind it.
+    const int64_t size = a.p.batch * a.p.in_channels * a.p.length;
+    const bool passes = place.source + place.rows * a.p.length == a.x + size && size % 4 != 0 &&
+                        place.start + a.g.positions >= a.p.length;
+    const bool zeros = a.p.padding_mode == PaddingMode::kZeros && aligned && !passes;
     if (lane == 0) s.first_lead(slot) = place.lead.first | (zeros ? kEdge : 0);
     if (zeros) return load_edge_rows(a, s, place, slot, column(0), column(a.p.length));
     load_piecewise(a, place, reinterpret_cast<float*>(s.slot(slot)), barrier);

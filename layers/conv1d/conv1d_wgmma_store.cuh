@@ -60,103 +60,65 @@ __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& til
 
 #ifdef STRAND_WGMMA
 
-// Eight rows of 128 outputs on their way to y, a warp's own. Column 0 of a staged row is the first output that lies on
-// a boundary of 16 bytes in y, and those before it follow after the last one, so that what lies between boundaries is
-// stored 16 bytes a lane whatever the length, in whole sectors. Pieces of 16 bytes are permuted a row, against bank
+// Eight rows of 128 outputs on their way to y, a warp's own. Pieces of 16 bytes are permuted a row, against bank
 // conflicts.
 struct Staging {
-  float* memory;
+  uint32_t memory;
   int lane;
-  int skip;  // outputs before the boundary, in the first row
-  int step;  // by how many fewer in each row after it
 
-  // `y`: of the first row and position.
-  __device__ Staging(float* staging, const float* y, int64_t row_length, int my_lane)
-      : memory(staging),
-        lane(my_lane),
-        skip(static_cast<int>(-(reinterpret_cast<uintptr_t>(y) / 4) & 3)),
-        step(static_cast<int>(row_length & 3)) {}
-
-  __device__ int skip_of(int row) const { return (skip - row * step) & 3; }
-  static __device__ int permuted(int row, int piece) { return piece ^ (row & 3) * 2; }
-
-  // This lane's outputs are positions 8 i + lane % 4 * 2 and the next one of row lane / 4. For i = 0 to 3: where i,
-  // i + 4, i + 8, ... are, 32 floats apart, but for the very first, which may be the one after the last.
-  struct Places {
-    int first;
-    int at[4];
-    __device__ int operator[](int i) const { return i == 0 ? first : at[i % 4] + i / 4 * 32; }
-  };
-  __device__ Places places(int odd) const {
-    const int row = lane / 4;
-    const int column = lane % 4 * 2 + odd - skip_of(row);
-    Places places{};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int shifted = column + i * 8;
-      const int piece = (shifted >> 2 & ~7) | permuted(row, shifted >> 2 & 7);
-      places.at[i] = row * kStagedColumns + piece * 4 + (shifted & 3);
-    }
-    places.first = places.at[0] + (column < 0 ? kStagedColumns : 0);
-    return places;
+  static __device__ uint32_t permuted(int row, int column) {
+    return static_cast<uint32_t>((column ^ (row & 3) * 8) * 4 + row * kStagedColumns * 4);
   }
 
-  // All of it, where all rows begin at boundaries.
-  __device__ __forceinline__ void store_whole(float* y, int64_t row_length) const {
-    const uint32_t from = shared_address(memory);
-    float4 v[kStagedRows];
+  // This lane's outputs are positions 8 i + lane % 4 * 2 and the next one of row lane / 4: outputs(i).
+  template <typename Outputs>
+  __device__ __forceinline__ void put(const Outputs& outputs) const {
+    uint32_t to[4];
 #pragma unroll
-    for (int row = 0; row < kStagedRows; ++row)
-      v[row] = load_shared4(from + (row * kStagedColumns + permuted(row, lane) * 4) * 4);
-    float* to = y + lane * 4;
+    for (int i = 0; i < 4; ++i) to[i] = memory + permuted(lane / 4, i * 8 + lane % 4 * 2);
 #pragma unroll
-    for (int row = 0; row < kStagedRows; ++row, to += row_length) store_global4(to, v[row]);
-    __syncwarp();
+    for (int i = 0; i < 16; ++i) store_shared2(to[i % 4] + i / 4 * 128, outputs(i));
   }
-  // Up to 8 rows of `count` outputs.
+
+  // Up to 8 rows of `count` outputs, so many floats at once as all rows' beginnings allow: a warp stores what lies side
+  // by side, in whole sectors but for the ends.
   __device__ __forceinline__ void store(float* y, int64_t row_length, int rows, int count) const {
+    const auto alignment = reinterpret_cast<uintptr_t>(y) / 4 | static_cast<uintptr_t>(row_length);
     __syncwarp();
-    const uint32_t from = shared_address(memory);
-    const auto staged = [&](int row) {
-      return load_shared4(from + (row * kStagedColumns + permuted(row, lane) * 4) * 4);
-    };
-    if ((skip | step) == 0 && rows == kStagedRows && count == kStagedColumns) return store_whole(y, row_length);
-    // What shares 16 bytes with other rows or tiles lies in the last piece of a row: its end, and its beginning. All
-    // are read before the first is waited for.
-    constexpr int kLast = kStagedColumns / 4 - 1;
-    const int my_row = lane / 4;
-    const float last =
-        load_shared<float>(from + (my_row * kStagedColumns + permuted(my_row, kLast) * 4 + lane % 4) * 4);
-    float* to = y + lane * 4;
-    if (rows == kStagedRows) {
-      float4 v[kStagedRows];
-#pragma unroll
-      for (int row = 0; row < kStagedRows; ++row) v[row] = staged(row);
-#pragma unroll
-      for (int row = 0; row < kStagedRows; ++row, to += row_length) {
-        const int before = skip_of(row);
-        if (before + lane * 4 + 4 <= count) store_global4(to + before, v[row]);
-      }
+    if (alignment % 4 == 0) {
+      store_rows<4>(y, row_length, rows, count);
+    } else if (alignment % 2 == 0) {
+      store_rows<2>(y, row_length, rows, count);
     } else {
-      for (int row = 0; row < rows; ++row, to += row_length) {
-        const int before = skip_of(row);
-        if (before + lane * 4 + 4 <= count) store_global4(to + before, staged(row));
-      }
+      store_rows<1>(y, row_length, rows, count);
     }
-    const int before = skip_of(my_row);
-    const int position = (before + kLast * 4 + lane % 4) & (kStagedColumns - 1);
-    if (my_row < rows && position < count && (before > 0 || count < kStagedColumns))
-      y[my_row * row_length + position] = last;
-    // And where the end of a shorter row cuts a piece.
-    const int cut = (count - before) >> 2;
-    if (count < kStagedColumns && cut >= 0 && cut < kLast) store_one(y, row_length, rows, count, my_row, before, cut);
     __syncwarp();
   }
-  __device__ void store_one(float* y, int64_t row_length, int rows, int count, int row, int before, int piece) const {
-    const int column = piece * 4 + lane % 4;
-    const int position = (before + column) & (kStagedColumns - 1);
-    if (row >= rows || position >= count) return;
-    y[row * row_length + position] = memory[row * kStagedColumns + permuted(row, piece) * 4 + column % 4];
+
+  template <int Width>
+  __device__ __forceinline__ void store_rows(float* y, int64_t row_length, int rows, int count) const {
+    constexpr int kPieces = kStagedColumns / 32 / Width;  // of a row, a lane's
+    const int mine = lane * Width;
+    uint32_t from[4];
+#pragma unroll
+    for (int row = 0; row < 4; ++row) from[row] = memory + permuted(row, mine);
+    float* to = y + mine;
+#pragma unroll
+    for (int half = 0; half < kStagedRows; half += 4) {
+      Floats<Width> v[4][kPieces];
+#pragma unroll
+      for (int row = 0; row < 4; ++row) {
+#pragma unroll
+        for (int i = 0; i < kPieces; ++i) v[row][i].load(from[row] + (half * kStagedColumns + i * 32 * Width) * 4);
+      }
+#pragma unroll
+      for (int row = 0; row < 4; ++row, to += row_length) {
+#pragma unroll
+        for (int i = 0; i < kPieces; ++i) {
+          if (half + row < rows && mine + i * 32 * Width < count) v[row][i].store(to + i * 32 * Width);
+        }
+      }
+    }
   }
 };
 
@@ -213,59 +175,37 @@ struct TileEnd {
       if (rows <= 0 || (gated && half == 1)) break;
       const int64_t row = tile.batch * a.store.channels + int64_t{tile.group} * results + first;
       float* y = a.y + row * a.out_length + position;
-      const Staging staging(s.staging(threadIdx.x / 32), y, a.out_length, lane);
-      const Staging::Places even_at = staging.places(0);
+      const Staging staging{s.staging(threadIdx.x / 32), lane};
       if constexpr (Plain) {
-        // Neighbours are neighbours in y too where all its rows begin at multiples of 8 bytes.
-        if ((staging.skip | staging.step) % 2 == 0) {
-#pragma unroll
-          for (int i = 0; i < 16; ++i) {
-            *reinterpret_cast<float2*>(staging.memory + even_at[i]) =
-                make_float2(fmaf(sum[i * 4 + half * 2], unscale[half], bias[half]),
-                            fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]));
-          }
-        } else {
-          const Staging::Places odd_at = staging.places(1);
-#pragma unroll
-          for (int i = 0; i < 16; ++i) {
-            staging.memory[even_at[i]] = fmaf(sum[i * 4 + half * 2], unscale[half], bias[half]);
-            staging.memory[odd_at[i]] = fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]);
-          }
-        }
+        staging.put([&](int i) {
+          return make_float2(fmaf(sum[i * 4 + half * 2], unscale[half], bias[half]),
+                             fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]));
+        });
       } else {
-        const Staging::Places odd_at = staging.places(1);
         const int64_t channel = int64_t{tile.group} * results + min(first + lane / 4, results - 1);
         const Conv1dStore::Channel finish = a.store.at(tile.batch, channel);
         const int64_t mine = position + lane % 4 * 2;
         const int64_t end = lane / 4 < rows ? a.out_length : 0;
+        float even[16];
+        float odd[16];
 #pragma unroll
-        for (int window = 0; window < 2; ++window) {
-          // This lane's positions: pairs, 8 apart.
-          float even[8];
-          float odd[8];
-#pragma unroll
-          for (int i = 0; i < 8; ++i) {
-            even[i] = sum[(window * 8 + i) * 4 + half * 2] * unscale[half];
-            odd[i] = sum[(window * 8 + i) * 4 + half * 2 + 1] * unscale[half];
-          }
-          if (gated) {
-            float gates[8];
-#pragma unroll
-            for (int i = 0; i < 8; ++i) gates[i] = sum[(window * 8 + i) * 4 + 2] * unscale[kHalves - 1];
-            finish(even, gates, mine + window * 64, 8, end);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) gates[i] = sum[(window * 8 + i) * 4 + 3] * unscale[kHalves - 1];
-            finish(odd, gates, mine + window * 64 + 1, 8, end);
-          } else {
-            finish(even, mine + window * 64, 8, end);
-            finish(odd, mine + window * 64 + 1, 8, end);
-          }
-#pragma unroll
-          for (int i = 0; i < 8; ++i) {
-            staging.memory[even_at[window * 8 + i]] = even[i];
-            staging.memory[odd_at[window * 8 + i]] = odd[i];
-          }
+        for (int i = 0; i < 16; ++i) {
+          even[i] = sum[i * 4 + half * 2] * unscale[half];
+          odd[i] = sum[i * 4 + half * 2 + 1] * unscale[half];
         }
+        if (gated) {
+          float gates[16];
+#pragma unroll
+          for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 2] * unscale[kHalves - 1];
+          finish(even, gates, mine, 8, end);
+#pragma unroll
+          for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 3] * unscale[kHalves - 1];
+          finish(odd, gates, mine + 1, 8, end);
+        } else {
+          finish(even, mine, 8, end);
+          finish(odd, mine + 1, 8, end);
+        }
+        staging.put([&](int i) { return make_float2(even[i], odd[i]); });
       }
       staging.store(y, a.out_length, rows, count);
     }
