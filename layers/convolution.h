@@ -13,6 +13,18 @@ namespace strand::layers {
 
 enum class PaddingMode : uint8_t { kZeros, kReflect, kReplicate, kCircular };
 
+// Where outputs are ConvTranspose1d's: z, what a Conv1d computes, has a channel for each phase that has taps, and
+//   y[n, o, t * stride + phase * divisor - offset] = z[n, o * phases + phase, t]
+// for all of y's `length` outputs; those between two phases are the bias.
+struct Interleave {
+  int stride = 1;
+  int divisor = 1;
+  int64_t offset = 0;
+  int64_t length = 0;  // 0: y is z
+
+  constexpr int phases() const { return stride / divisor; }
+};
+
 struct Conv1dProblem {
   int64_t batch = 1;
   int64_t in_channels = 1;
@@ -26,7 +38,8 @@ struct Conv1dProblem {
   int64_t pad_right = 0;
   PaddingMode padding_mode = PaddingMode::kZeros;
   bool has_bias = false;
-  Epilogue epilogue = {};  // of the sums above
+  Epilogue epilogue = {};      // of the sums above
+  Interleave interleave = {};  // of what the epilogue leaves
 
   // A branch, for divisions take longer than a short chunk's sums.
   constexpr int64_t group_in() const { return groups == 1 ? in_channels : in_channels / groups; }
@@ -44,5 +57,7 @@ int64_t output_length(const Conv1dProblem& problem);
 
 // Appends the CUDA implementations, fastest first. They read "weight", and "bias" if there is one. CUDA builds only.
 void conv1d_cuda(const Conv1dProblem& problem, const PrepareArgs& args, std::vector<Implementation>& list);
+// The one of them that interleaves, for problems that ask for it: no other does. The output of `args` is z.
+Implementation conv1d_interleaving(const Conv1dProblem& problem, const PrepareArgs& args);
 
 }  // namespace strand::layers

@@ -83,6 +83,27 @@ TEST_CASE("ConvTranspose1d over channels and geometries") {
   }
 }
 
+// Channels enough for tensor cores, whose implementation interleaves the phases of strides that are powers of two:
+// tiles of 128 and 256 positions, ends at their edges and past them, y's rows on and off 16 bytes, gaps, crops.
+TEST_CASE("ConvTranspose1d over strides with many channels") {
+  const int64_t length = cuda_available() ? 300 : 40;
+  const std::vector<Case> cases = {
+      {2, 64, 32, length, 4, 2, 1, 1},           {1, 64, 20, length + 1, 16, 8, 4, 4},
+      {2, 48, 9, length - 5, 8, 4, 2, 1},        {1, 32, 40, 256, 3, 2, 1, 1, 0, 2},
+      {1, 32, 24, 129, 5, 8, 3, 0, 1, 2},        {1, 32, 24, 127, 3, 4, 0, 0, 1, 4, 1, false},
+      {2, 64, 16, length, 3, 1, 2, 0},           {1, 96, 32, length, 8, 4, 0, 3, 0, 1, 2},
+      {1, 64, 48, length, 4, 2, 0, 0, 0, 1, 2},  {1, 70, 8, length, 16, 8, 15, 2, 0, 1, 1, false},
+      {1, 64, 256, length, 16, 8, 4, 4, 0, 1, 1}};
+  for (const Case& c : cases) {
+    const auto layer = make(c);
+    std::vector<Tensor> inputs;
+    inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
+    check_layer(*layer, inputs, random_parameters(*layer), to_string(c));
+    inputs[0].as<float>()[static_cast<size_t>(c.length / 2)] = std::numeric_limits<float>::infinity();
+    check_layer(*layer, inputs, random_parameters(*layer), to_string(c) + ", with an Inf");
+  }
+}
+
 // The formula, on the Conv1d's outputs, in double.
 double interleaved(const layers::ConvTransposeProblem& p, const layers::TransposeAsConv& as,
                    const std::vector<float>& w, const std::vector<float>& bias, std::span<const float> x, int64_t o,

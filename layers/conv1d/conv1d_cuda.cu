@@ -56,6 +56,10 @@ void conv1d_cuda(const Layer& layer, const PrepareArgs& args, std::vector<Implem
   conv1d_cuda(static_cast<const Conv1d&>(layer).problem(args.inputs[0]), args, list);
 }
 
+Implementation conv1d_interleaving(const Conv1dProblem& problem, const PrepareArgs& args) {
+  return conv1d_wgmma(normalised(problem, args.outputs[0].shape[2]), args);
+}
+
 void conv1d_cuda(const Conv1dProblem& written, const PrepareArgs& args, std::vector<Implementation>& list) {
   const int64_t out_length = args.outputs[0].shape[2];
   const Conv1dProblem problem = normalised(written, out_length);

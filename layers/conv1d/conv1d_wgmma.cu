@@ -17,6 +17,7 @@
 // Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "engine/checked.h"
@@ -291,6 +292,8 @@ class WgmmaKernel final : public Kernel {
     a_.positions_by = Divisor(g.positions);
     a_.stride_by = Divisor(p.stride);
     a_.exact_only = tables_.exact_only;
+    a_.stride_shift = std::countr_zero(static_cast<unsigned>(p.interleave.stride));
+    a_.divisor_shift = std::countr_zero(static_cast<unsigned>(p.interleave.divisor));
     const std::byte* base = tables_.buffer->data();
     a_.packed = reinterpret_cast<const uint4*>(base);
     a_.unscale = reinterpret_cast<const float*>(base + tables_.unscale);

@@ -74,6 +74,7 @@ struct Floats;
 template <>
 struct Floats<1> {
   float v;
+  __device__ float& operator[](int) { return v; }
   __device__ void load(uint32_t address) { v = load_shared<float>(address); }
   __device__ void store(float* to) const { asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(v) : "memory"); }
 };
@@ -90,6 +91,7 @@ struct Floats<2> {
 template <>
 struct Floats<4> {
   float4 v;
+  __device__ float& operator[](int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
   __device__ void load(uint32_t address) { v = load_shared4(address); }
   __device__ void store(float* to) const {
     asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)

@@ -35,6 +35,8 @@ struct Arguments {
   Divisor positions_by;       // g.positions
   Divisor stride_by;
   bool exact_only;
+  int stride_shift;  // of p.interleave
+  int divisor_shift;
 };
 
 struct Tile {

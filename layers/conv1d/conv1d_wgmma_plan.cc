@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kMinReduction = 48;  // shorter sums are left to FFMA, unless there are few outputs to store them in
 constexpr int64_t kMinOutChannels = 16;
 constexpr int64_t kMaxStride = 16;
+constexpr int kMaxInterleave = 8;  // the phases of an output lie in eight rows
 constexpr int64_t kMaxIndex = int64_t{1} << 28;
 constexpr int kMaxFlatReduction = 128;  // of a stage
 constexpr int kMaxExponent = 60;        // of a weight that is scaled
@@ -168,6 +169,10 @@ std::string why_not(const Conv1dProblem& p) {
   if (p.group_out() < kMinOutChannels) {
     return std::to_string(p.group_out()) + " output channels a group are too few for tensor cores (from " +
            std::to_string(kMinOutChannels) + ")";
+  }
+  const int step = p.interleave.stride;
+  if (p.interleave.length > 0 && (step > kMaxInterleave || !std::has_single_bit(static_cast<unsigned>(step)))) {
+    return "interleaves " + std::to_string(step) + " outputs a position";
   }
   if (p.epilogue.gated && p.groups > 1) return "the halves of a gate lie in different groups";
   if (p.stride > kMaxStride) return "stride above " + std::to_string(kMaxStride);

@@ -33,6 +33,18 @@ inline __device__ float exact_sum(const Arguments& a, int batch, int group, int6
   return sum;
 }
 
+// z[.., o, t] and the biases up to the next phase, where they belong in y.
+inline __device__ void store_exactly(const Arguments& a, int batch, int64_t o, int64_t t, float sum) {
+  const Interleave& between = a.p.interleave;
+  const int phases = between.phases();
+  const float bias = a.store.at(o).bias;
+  float* y = a.y + (batch * (a.store.channels / phases) + o / phases) * between.length;
+  const int64_t first = t * between.stride + o % phases * between.divisor - between.offset;
+  for (int64_t i = 0; i < between.divisor; ++i) {
+    if (first + i >= 0 && first + i < between.length) y[first + i] = i == 0 ? sum + bias : bias;
+  }
+}
+
 // A warpgroup's part of a tile in float32: for values that can't be scaled.
 template <Layout BlockLayout, bool Plain>
 __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
@@ -47,6 +59,10 @@ __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& til
     if (row >= a.group_out / shrink || t >= a.out_length) continue;
     const int64_t o = tile.group * int64_t{a.group_out} + row;
     const float sum = exact_sum(a, tile.batch, tile.group, o, t);
+    if (Plain && a.p.interleave.length > 0) {
+      store_exactly(a, tile.batch, o, t, sum);
+      continue;
+    }
     float& y = a.y[(tile.batch * a.store.channels + o) * a.out_length + t];
     if (Plain) {
       y = sum + a.store.at(o).bias;
@@ -93,6 +109,31 @@ struct Staging {
       store_rows<1>(y, row_length, rows, count);
     }
     __syncwarp();
+  }
+
+  // Rows that are phases: `y` is that of the first output of the first channel, at or before y's beginning, `end` y's
+  // end from there.
+  template <int Width>
+  __device__ __forceinline__ void interleave(const Arguments& a, float* y, int begin, int end, int rows,
+                                             const float* bias) const {
+    const Interleave& between = a.p.interleave;
+    const int phases = between.phases();
+    for (int first_row = 0; first_row < rows; first_row += phases, y += between.length) {
+      const float other = between.divisor > 1 && bias != nullptr ? bias[first_row] : 0.0F;
+#pragma unroll 4
+      for (int first = lane * Width; first < kStagedColumns << a.stride_shift; first += 32 * Width) {
+        Floats<Width> v;
+#pragma unroll
+        for (int i = 0; i < Width; ++i) {
+          const int t = (first + i) >> a.stride_shift;
+          const int within = (first + i) & (between.stride - 1);
+          const bool has_taps = (within & (between.divisor - 1)) == 0;
+          const float z = load_shared<float>(memory + permuted(first_row + (within >> a.divisor_shift), t));
+          v[i] = has_taps ? z : other;
+        }
+        if (first >= begin && first < end) v.store(y + first);
+      }
+    }
   }
 
   template <int Width>
@@ -207,8 +248,33 @@ struct TileEnd {
         }
         staging.put([&](int i) { return make_float2(even[i], odd[i]); });
       }
-      staging.store(y, a.out_length, rows, count);
+      if (Plain && a.p.interleave.length > 0) {
+        interleave(staging, first, rows);
+      } else {
+        staging.store(y, a.out_length, rows, count);
+      }
     }
+  }
+
+  // Rows from the group's `first` on, staged: eight, or as many as there are; whole sets of phases.
+  __device__ __forceinline__ void interleave(const Staging& staging, int first, int rows) const {
+    const Interleave& between = a.p.interleave;
+    const int64_t channel = int64_t{tile.group} * results + first;
+    const int64_t row = (tile.batch * a.store.channels + channel) / between.phases();
+    // Of y, what position 0 of the tile is, and how far y reaches before and after it.
+    const int64_t start = int64_t{part.position} * between.stride - between.offset;
+    float* y = a.y + row * between.length + start;
+    const auto begin = static_cast<int>(max(int64_t{0}, -start));
+    const auto end = static_cast<int>(min(int64_t{kStagedColumns} * between.stride, between.length - start));
+    const float* bias = a.store.bias == nullptr ? nullptr : a.store.bias + channel;
+    const auto alignment = reinterpret_cast<uintptr_t>(y) / 4 | static_cast<uintptr_t>(between.length);
+    __syncwarp();
+    if (alignment % 4 == 0) {
+      staging.interleave<4>(a, y, begin, end, rows, bias);
+    } else {
+      staging.interleave<1>(a, y, begin, end, rows, bias);
+    }
+    __syncwarp();
   }
 };
 

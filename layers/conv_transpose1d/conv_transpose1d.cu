@@ -9,9 +9,10 @@
 //   grid.x, phases fastest: those of the same positions share x in the L2 cache, and fill the same lines of y there.
 // - flat: a thread an output. For few output channels a group, and where weights hold an Inf or NaN, for which a zero
 //   that stands for a sample outside of x must not be multiplied.
-// Before both come the implementations of Conv1d, on the problem that conv_transpose1d_conv.h makes of it: their
-// outputs are interleaved by a kernel of its own, a few batch elements at a time, so that it finds them in the L2
-// cache. Limits: reductions below 2^31, 64-bit sizes elsewhere. Stores of one warp lie `stride` apart.
+// Before both come the implementations of Conv1d, on the problem that conv_transpose1d_conv.h makes of it. One of them
+// interleaves its outputs itself; those of the others are interleaved by a kernel of its own, a few batch elements at a
+// time, so that it finds them in the L2 cache. Limits: reductions below 2^31, 64-bit sizes elsewhere. Stores of one
+// warp lie `stride` apart.
 
 #include <algorithm>
 
@@ -298,7 +299,7 @@ class InterleavedKernel final : public Kernel {
   template <bool kGaps>
   void interleave(const Context& context, int64_t count, const float* z, float* y) const {
     const ConvTransposeProblem& p = problem_;
-    const Interleave<kGaps> outputs{static_cast<uint32_t>(p.out_channels),
+    const InterleaveRows<kGaps> outputs{static_cast<uint32_t>(p.out_channels),
                                     static_cast<uint32_t>(p.offset - as_.first_position * p.stride),
                                     static_cast<uint32_t>(p.out_length),
                                     DivideBy(p.stride),
@@ -331,6 +332,22 @@ std::unique_ptr<Kernel> prepare_conv(AsConv& as, size_t index, const Weights& so
   return list.at(index).prepare();
 }
 
+// What Conv1d has that stores interleaved outputs; declined where it has not.
+Implementation interleaving(const ConvTransposeProblem& p, const TransposeAsConv& as, const PrepareArgs& args) {
+  TransposeAsConv fused = as;
+  fused.conv.interleave = {static_cast<int>(p.stride), static_cast<int>(as.divisor),
+                           p.offset - as.first_position * p.stride, p.out_length};
+  const auto conv = std::make_shared<AsConv>(p, fused, args, p.batch);
+  Implementation result = conv1d_interleaving(conv->as.conv, conv->args);
+  result.prepare = [p, conv, inner = std::move(result.prepare), &args]() -> std::unique_ptr<Kernel> {
+    // Zeros around x times an Inf would be NaN.
+    if (!all_finite(args.weights.host("weight"))) return prepare(p, args);
+    conv->set_weights(args.weights);
+    return inner();
+  };
+  return result;
+}
+
 // Appends what Conv1d has for the problem. All of its names but the naive one, which cuda.native replaces.
 void append_conv1d(const ConvTransposeProblem& problem, const PrepareArgs& args, std::vector<Implementation>& list) {
   constexpr int64_t kCachedBytes = int64_t{40} << 20;  // of the Conv1d's outputs, that the L2 cache still holds
@@ -348,6 +365,13 @@ void append_conv1d(const ConvTransposeProblem& problem, const PrepareArgs& args,
   conv1d_cuda(conv->as.conv, conv->args, inner);
   for (size_t i = 0; i < inner.size(); ++i) {
     if (inner[i].name == "cuda.naive") continue;
+    if (as.interleaved) {
+      Implementation fused = interleaving(problem, as, args);
+      if (inner[i].name == fused.name && fused.declined.empty()) {
+        list.push_back(std::move(fused));
+        continue;
+      }
+    }
     Implementation outer{inner[i].name, DeviceType::kCuda, inner[i].declined, {}};
     outer.prepare = [problem, as, chunk, conv, i, &args]() -> std::unique_ptr<Kernel> {
       // Zeros around x times an Inf would be NaN.

@@ -29,7 +29,7 @@ struct DivideBy {
 // once whatever its length. t + offset, a position times the stride and a phase, is below 2^31 (transpose_as_conv).
 // kGaps: there are phases without taps, for divisor is above 1.
 template <bool kGaps>
-struct Interleave {
+struct InterleaveRows {
   uint32_t channels;  // of y
   uint32_t offset;
   uint32_t out_length;
