@@ -39,6 +39,7 @@ struct Block {
   const float* weight;  // [C_in / groups, K, rows]
   const float* bias;    // [rows]
   int64_t rows;
+  Strips whole;  // all products at once, and what is done to their sums in registers
 };
 
 // What a run needs, the parts that a short one touches first.
@@ -47,11 +48,13 @@ struct Conv {
   int64_t group_blocks = 0;             // in each
   const float* coefficients = nullptr;  // [2, channels] of the epilogue, or null
   bool adds_residual = false;           // with the sums; then `rest` is the epilogue without it
+  Bend bend = Bend::kNone;              // the sums; then `rest` is the epilogue without its function
   bool finishes = false;                // `rest` does something
   bool direct = false;                  // the input may be read where it lies
   bool single = false;                  // one batch element and group, no gate
   int64_t group_in = 0;
   int64_t group_out = 0;
+  std::array<float, kRows> slope{};  // LeakyReLU's
   Epilogue rest;
   Conv1dProblem problem;
   Tiling tiling;
@@ -61,6 +64,8 @@ struct Conv {
     owners.push_back(std::move(buffer));
     return reinterpret_cast<const float*>(owners.back()->data());
   }
+  // Of a block's first row, where negative results have one.
+  const float* slopes(int64_t channel) const { return coefficients == nullptr ? slope.data() : coefficients + channel; }
 };
 
 // What one run computes: a stretch of the signal, or all of it.
@@ -79,6 +84,7 @@ struct Target {
   RowSpan<float> y;
   const Block* first;
   int64_t rows;
+  int64_t channel;                // of the first row
   RowSpan<const float> residual;  // added to the finished sums, or null
 };
 
@@ -108,17 +114,26 @@ void fill(const Stretch& run, const TapChunk& chunk, const float* x, int64_t cha
   }
 }
 
-// The target's rows for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap) pairs of the
-// weights come before these; it `ends` with the last.
-void all_rows(const Stretch& run, const Operands& in, int64_t skipped, bool ends, const Target& to, int64_t count) {
-  const Conv& conv = run.conv;
-  const bool adds = ends && to.residual.data != nullptr;
-  const auto& strips = kStrips[skipped == 0 ? 1 : 0][adds ? 1 : 0];
+// The target's rows for `count` positions, of all products.
+void whole_rows(const Conv& conv, const Operands& in, const Target& to, int64_t count) {
+  const bool adds = to.residual.data != nullptr;
   const Block* block = to.first;
   for (int64_t row = 0; row < to.rows; row += kRows, ++block) {
-    Last last{ends ? block->bias : kNoBias.data()};
-    if (adds) last.residual = to.residual.from(row, 0);
-    strips[static_cast<size_t>(block->rows - 1)](in, block->weight + skipped * block->rows,
+    block->whole(in, block->weight, conv.problem.kernel_size * block->rows,
+                 {block->bias, adds ? to.residual.from(row, 0) : RowSpan<const float>{}, conv.slopes(to.channel + row)},
+                 to.y.from(row, 0), count);
+  }
+}
+
+// From the channels and taps in `in`; `skipped` (channel, tap) pairs of the weights come before these; it `ends` with
+// the last.
+void all_rows(const Conv& conv, const Operands& in, int64_t skipped, bool ends, const Target& to, int64_t count) {
+  if (skipped == 0 && ends) return whole_rows(conv, in, to, count);
+  const bool adds = ends && to.residual.data != nullptr;
+  const Block* block = to.first;
+  for (int64_t row = 0; row < to.rows; row += kRows, ++block) {
+    const Last last{ends ? block->bias : kNoBias.data(), adds ? to.residual.from(row, 0) : RowSpan<const float>{}};
+    part_strips(block->rows, skipped == 0, adds)(in, block->weight + skipped * block->rows,
                                                  conv.problem.kernel_size * block->rows, last, to.y.from(row, 0),
                                                  count);
   }
@@ -138,7 +153,7 @@ void sum_direct(const Stretch& run, const float* x, const Target& to, int64_t fi
   const Conv& conv = run.conv;
   const Operands in{x + first - run.pad_left, run.x_row, conv.group_in, conv.tiling.direct_offsets.data(),
                     conv.problem.kernel_size};
-  all_rows(run, in, 0, true, to, count);
+  whole_rows(conv, in, to, count);
 }
 
 // x: [C_in / groups, L] of one batch element and group.
@@ -151,7 +166,7 @@ void sum_tile(const Stretch& run, const float* x, const Target& to, int64_t firs
       const int64_t channels = std::min(step, run.conv.group_in - c);
       fill(run, chunk, x + c * run.x_row, channels, first, count, buffer);
       const bool ends = &chunk == &tiling.chunks.back() && c + channels == run.conv.group_in;
-      all_rows(run, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
+      all_rows(run.conv, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
                c * run.conv.problem.kernel_size + chunk.first_tap, ends, to, count);
     }
   }
@@ -171,7 +186,7 @@ void finish_tile(const Stretch& run, int64_t group, int64_t row, int64_t rows, i
 void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row, int64_t first, float* buffer) {
   const int64_t rows = run.conv.group_out;
   const int64_t count = std::min(run.conv.tiling.positions, run.out_length - first);
-  Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows, {}};
+  Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows, group * rows, {}};
   if (run.conv.adds_residual) target.residual = run.residual.from(row, first);
   sum_tile(run, x, target, first, count, buffer);
   finish_tile(run, group, row, rows, first, count);
@@ -186,7 +201,8 @@ void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row
   const int64_t step = kGateFloats / run.conv.tiling.positions / kRows * kRows;
   for (int64_t done = 0; done < p.out_channels; done += step) {
     const int64_t rows = std::min(step, p.out_channels - done);
-    sum_tile(run, x, {{sums.data(), count}, run.conv.blocks.data() + done / kRows, rows, {}}, first, count, buffer);
+    sum_tile(run, x, {{sums.data(), count}, run.conv.blocks.data() + done / kRows, rows, done, {}}, first, count,
+             buffer);
     for (int64_t block = 0; block < rows; block += kRows) {
       const int64_t half = std::min(kRows, rows - block) / 2;
       for (int64_t r = 0; r < half; ++r) {
@@ -216,9 +232,8 @@ void convolve(const Conv& conv, const Context& context, const Bindings& bindings
   // Short chunks are one tile, and spared the divisions, the threads and the buffer.
   const bool one_tile = out_length <= conv.tiling.positions;
   if (one_tile && conv.single && reads_direct(run, 0, out_length)) {
-    sum_direct(run, input,
-               {run.y, conv.blocks.data(), conv.group_out, conv.adds_residual ? run.residual : RowSpan<const float>{}},
-               0, out_length);
+    const RowSpan<const float> added = conv.adds_residual ? run.residual : RowSpan<const float>{};
+    sum_direct(run, input, {run.y, conv.blocks.data(), conv.group_out, 0, added}, 0, out_length);
     finish_tile(run, 0, 0, conv.group_out, 0, out_length);
     return;
   }
@@ -256,6 +271,22 @@ int64_t channel_of(const Conv1dProblem& p, int64_t row) {
   const int64_t half = std::min(kRows, p.out_channels - block) / 2;
   const int64_t channel = block / 2 + (row - block) % half;
   return row - block < half ? channel : p.out_channels / 2 + channel;
+}
+
+// What the strips do of the epilogue's function, where all products of a sum are always made at once.
+Bend bend_of(const Conv& conv) {
+  const Epilogue& epilogue = conv.problem.epilogue;
+  const bool whole = conv.tiling.chunks.size() == 1 && conv.tiling.chunks[0].width * conv.group_in <= kBufferFloats;
+  if (!whole || epilogue.gated || conv.rest.residual != Epilogue::Residual::kNone) return Bend::kNone;
+  switch (epilogue.function) {
+    case Epilogue::Function::kRelu:
+      return Bend::kRelu;
+    case Epilogue::Function::kLeakyRelu:
+    case Epilogue::Function::kPrelu:
+      return Bend::kLeaky;
+    default:
+      return Bend::kNone;
+  }
 }
 
 // [C_out, C_in / groups, K] -> by group and block of kRows outputs: [C_in / groups, K, rows].
@@ -302,6 +333,9 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
         (epilogue.residual == Epilogue::Residual::kBefore ||
          (epilogue.residual == Epilogue::Residual::kAfter && epilogue.function == Epilogue::Function::kIdentity));
     if (conv.adds_residual) conv.rest.residual = Epilogue::Residual::kNone;
+    conv.bend = bend_of(conv);
+    if (conv.bend != Bend::kNone) conv.rest.function = Epilogue::Function::kIdentity;
+    conv.slope.fill(static_cast<float>(epilogue.parameters[0]));
     conv.finishes = !conv.rest.none();
     const std::string order = epilogue.gated ? ".gates" : "";
     const std::span<const float> weight = args.weights.host("weight");
@@ -320,8 +354,8 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     }
     for (int64_t channel = 0; channel < problem.out_channels;) {
       const int64_t rows = std::min(kRows, conv.group_out - channel % conv.group_out);
-      conv.blocks.push_back(
-          {packed + channel * problem.reduction(), bias == nullptr ? kNoBias.data() : bias + channel, rows});
+      conv.blocks.push_back({packed + channel * problem.reduction(), bias == nullptr ? kNoBias.data() : bias + channel,
+                             rows, whole_strips(rows, conv.adds_residual, conv.bend)});
       channel += rows;
     }
     if (epilogue.by_channel()) conv.coefficients = conv.own(args.weights.floats("epilogue"));
