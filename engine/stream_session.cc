@@ -39,7 +39,8 @@ void StreamSession::begin() {
   state_ = times_.start();
   constants_known_ = settled_ = false;
   last_count_ = -1;
-  for (StreamValue& value : values_) value.begin_push(0);
+  for (StreamValue& value : values_) value.begin_signal();
+  repeated_.clear();
   for (Step& step : steps_) {
     step.stretch = {};
     if (step.state_bytes > 0) std::memset(step.bindings.state, 0, static_cast<size_t>(step.state_bytes));
@@ -100,7 +101,6 @@ void StreamSession::check_inputs(std::span<const TensorView> inputs) const {
 
 // Puts the next samples in place, or as many zeros where `inputs` is empty.
 void StreamSession::take_inputs(std::span<const TensorView> inputs, int64_t count) {
-  for (size_t i = 0; i < values_.size(); ++i) values_[i].begin_push(state_.ends[i]);
   for (size_t i = 0; i < plan_->inputs.size(); ++i) {
     TensorView place{plan_->input_type(i), value_of(plan_->inputs[i].value).fresh, plan_->device};
     if (!timed(place.type)) {
@@ -151,25 +151,32 @@ void StreamSession::set_stretch(size_t index) {
   }
 }
 
-void StreamSession::run_step(Step& step) {
-  for (const Read& read : step.reads) {
-    const StreamValue& value = *read.source;
-    if (step.apart) {
-      read.view->data = value.window(read.window.begin);
-    } else if (read.window == value.stretch) {
-      read.view->data = value.fresh;
-    } else {
-      read.view->data = read.gathered;
-      value.gather(read.window, read.gathered);
-    }
+// Where the step finds the window.
+void StreamSession::bind(const Step& step, const Read& read) {
+  const StreamValue& value = *read.source;
+  if (step.apart) {
+    read.view->data = value.window(read.window.begin);
+  } else if (read.window == value.stretch) {
+    read.view->data = value.fresh;
+  } else {
+    read.view->data = read.gathered;
+    value.gather(read.window, read.gathered);
   }
+}
+
+void StreamSession::run_step(Step& step) {
+  for (const Read& read : step.reads) bind(step, read);
   for (const Made& made : step.made) {
     made.value->stretch = step.stretch;
     made.view->data = made.value->made();
   }
   step.bindings.window = {step.reads[0].window.begin, step.stretch.begin};
   run_kernel(step);
-  if (!step.shows) return;
+  if (step.shows) show(step);
+}
+
+// What was not made in the band can be read there.
+void StreamSession::show(const Step& step) {
   for (const Made& made : step.made) made.value->show();
 }
 
@@ -181,26 +188,58 @@ void StreamSession::run_kernel(const Step& step) const {
   }
 }
 
-// `repeats`: everything is as in the last push, but later.
-void StreamSession::run_steps(bool repeats) {
+void StreamSession::run_steps() {
   for (size_t i = 0; i < steps_.size(); ++i) {
-    Step& step = steps_[i];
-    if (step.constant) continue;
-    if (repeats) {
-      step.stretch = step.stretch.next(step.stretch.size());
+    if (steps_[i].constant) continue;
+    set_stretch(i);
+    if (steps_[i].stretch.size() > 0) run_step(steps_[i]);
+  }
+}
+
+// Another push as the last, whose stretches still stand in the values and steps: what it will change.
+void StreamSession::prepare_repeats() {
+  moved_.clear();
+  repeated_.clear();
+  for (Step& step : steps_) {
+    if (step.constant || step.stretch.size() == 0) continue;
+    step.gathers = false;
+    for (const Read& read : step.reads) {
+      const StreamValue& value = *read.source;
+      if (!step.apart) {
+        step.gathers = step.gathers || read.window != value.stretch;
+      } else if (value.kept > 0) {
+        moved_.push_back({read.view, &value, (read.window.begin - value.stretch.begin) * value.inner});
+      }
+    }
+    for (const Made& made : step.made) {
+      if (made.value->in_band) moved_.push_back({made.view, made.value, 0});
+    }
+    repeated_.push_back({&step, step.reads[0].source->stretch.size(), step.stretch.size()});
+  }
+}
+
+// The values' stretches are this push's already.
+void StreamSession::repeat_steps() {
+  for (const Moved& moved : moved_) moved.view->data = moved.value->place + moved.offset;
+  for (const Repeated& repeated : repeated_) {
+    Step& step = *repeated.step;
+    step.bindings.window.input += repeated.inputs;
+    step.bindings.window.output += repeated.outputs;
+    if (step.gathers) {
       for (Read& read : step.reads) {
         const int64_t later = read.source->stretch.size();
         read.window = {read.window.begin + later, read.window.end + later};
+        bind(step, read);
       }
-    } else {
-      set_stretch(i);
     }
-    if (step.stretch.size() > 0) run_step(step);
+    run_kernel(step);
+    if (step.shows) show(step);
   }
-  for (size_t i = 0; i < values_.size(); ++i) {
-    state_.ends[i] = values_[i].stretch.end;
-    values_[i].keep();  // only now: what was just stored is slow to load again
-  }
+}
+
+void StreamSession::end_push() {
+  for (size_t i = 0; i < values_.size(); ++i) state_.ends[i] = values_[i].stretch.end;
+  for (const StreamValue* value : kept_) value->keep();  // only now: what was just stored is slow to load again
 }
 
 std::span<const TensorView> StreamSession::collect() {
@@ -259,8 +298,12 @@ std::span<const TensorView> StreamSession::push(std::span<const TensorView> inpu
 
 void StreamSession::advance(std::span<const TensorView> inputs, int64_t count, bool repeats) {
   try {
+    if (repeats && repeated_.empty()) prepare_repeats();
+    if (!repeats) repeated_.clear();
+    for (StreamValue& value : values_) value.begin_push(repeats);
     take_inputs(inputs, count);
-    run_steps(repeats);
+    repeats ? repeat_steps() : run_steps();
+    end_push();
   } catch (...) {
     state_.finished = true;  // values stand at different times now: only reset() helps
     throw;
@@ -286,9 +329,10 @@ std::span<const TensorView> StreamSession::finish() {
   if (state_.finished)
     throw Error(ErrorCategory::kUnsupported, "finish after finish or a failure; reset() begins a new signal");
   times_.check_end(state_);
-  for (size_t i = 0; i < values_.size(); ++i) values_[i].begin_push(state_.ends[i]);
+  for (StreamValue& value : values_) value.begin_push(false);
   state_.finished = true;
-  if (constants_known_) run_steps(false);
+  if (constants_known_) run_steps();
+  end_push();
   return collect();
 }
 

@@ -73,9 +73,21 @@ class StreamSession {
     const Kernel* kernel = nullptr;
     Stretch stretch;  // of its outputs
     bool constant = false;
-    bool apart = false;  // the kernel takes rows apart
-    bool shows = false;  // someone reads in the band what is not made there
+    bool apart = false;    // the kernel takes rows apart
+    bool shows = false;    // someone reads in the band what is not made there
+    bool gathers = false;  // a window is put together
     int64_t state_bytes = 0;
+  };
+  // What a push does to the bindings that is like the one before it: an address in a band, and the window's times.
+  struct Moved {
+    TensorView* view = nullptr;
+    const StreamValue* value = nullptr;
+    int64_t offset = 0;  // bytes from its place
+  };
+  struct Repeated {
+    Step* step = nullptr;
+    int64_t inputs = 0;
+    int64_t outputs = 0;
   };
   struct Output {
     std::byte* joined = nullptr;  // what is handed out where it is not just what was made: [outer, times, inner]
@@ -93,8 +105,13 @@ class StreamSession {
   void check_inputs(std::span<const TensorView> inputs) const;
   void take_inputs(std::span<const TensorView> inputs, int64_t count);
   void run_constants();
-  void run_steps(bool repeats);
+  void run_steps();
   void run_step(Step& step);
+  void prepare_repeats();
+  void repeat_steps();
+  void end_push();
+  static void bind(const Step& step, const Read& read);
+  static void show(const Step& step);
   void run_kernel(const Step& step) const;
   void advance(std::span<const TensorView> inputs, int64_t count, bool repeats);
   void set_stretch(size_t index);
@@ -111,7 +128,10 @@ class StreamSession {
   Context context_;
   Buffer arena_;
   std::vector<StreamValue> values_;
+  std::vector<const StreamValue*> kept_;  // those of which some past is
   std::vector<Step> steps_;
+  std::vector<Moved> moved_;        // while pushes repeat
+  std::vector<Repeated> repeated_;  // the same; else empty
   std::vector<Output> outputs_;
   std::vector<TensorView> output_views_;
   int64_t state_bytes_ = 0;

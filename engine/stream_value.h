@@ -36,11 +36,15 @@ struct StreamValue {
   std::byte* window(int64_t time) const { return place + (time - stretch.begin) * inner; }
   int64_t window_row() const { return kept == 0 ? stretch.size() : band_row(); }
 
-  // Nothing is made yet of what comes after `end`.
-  void begin_push(int64_t end) {
+  void begin_signal() {
+    stretch = {};
+    at = kept;
+  }
+  // What comes next is not made yet, or `repeats`: will be as long as the last.
+  void begin_push(bool repeats) {
     at += stretch.size();
     if (at >= kept + ring) at -= ring;
-    stretch = {end, end};
+    stretch = stretch.next(repeats ? stretch.size() : 0);
     place = kept == 0 ? fresh : band + at * inner;
   }
   // What was made can be read as a window.
