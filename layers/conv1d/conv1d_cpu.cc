@@ -17,6 +17,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -44,17 +45,24 @@ struct Block {
 
 // What a run needs, the parts that a short one touches first.
 struct Conv {
+  // Of one tile that is read where it lies, in one batch element and group.
+  int64_t short_outputs = -1;  // at most; -1: there is none such
+  int64_t short_inputs = 0;    // at most
+  int64_t pad_left = 0;
+  int64_t reach = 0;  // from the first tap to the last
+  const int64_t* offsets = nullptr;
+  int64_t taps = 0;
+  int64_t group_in = 0;
+  int64_t group_out = 0;
   std::vector<Block> blocks;            // by group
   int64_t group_blocks = 0;             // in each
   const float* coefficients = nullptr;  // [2, channels] of the epilogue, or null
+  bool has_residual = false;            // a second input
   bool adds_residual = false;           // with the sums; then `rest` is the epilogue without it
   Bend bend = Bend::kNone;              // the sums; then `rest` is the epilogue without its function
   bool finishes = false;                // `rest` does something
   bool direct = false;                  // the input may be read where it lies
-  bool single = false;                  // one batch element and group, no gate
-  int64_t group_in = 0;
-  int64_t group_out = 0;
-  std::array<float, kRows> slope{};  // LeakyReLU's
+  std::array<float, kRows> slope{};     // LeakyReLU's
   Epilogue rest;
   Conv1dProblem problem;
   Tiling tiling;
@@ -226,17 +234,9 @@ void convolve(const Conv& conv, const Context& context, const Bindings& bindings
               rows.empty() ? length : rows[0],
               {bindings.outputs[0].ptr<float>(), rows.empty() ? out_length : rows.back()},  // [N, channels, L_out]
               {}};
-  if (p.epilogue.residual != Epilogue::Residual::kNone)
-    run.residual = {bindings.inputs[1].ptr<const float>(), rows.empty() ? out_length : rows[1]};
+  if (conv.has_residual) run.residual = {bindings.inputs[1].ptr<const float>(), rows.empty() ? out_length : rows[1]};
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
-  // Short chunks are one tile, and spared the divisions, the threads and the buffer.
   const bool one_tile = out_length <= conv.tiling.positions;
-  if (one_tile && conv.single && reads_direct(run, 0, out_length)) {
-    const RowSpan<const float> added = conv.adds_residual ? run.residual : RowSpan<const float>{};
-    sum_direct(run, input, {run.y, conv.blocks.data(), conv.group_out, 0, added}, 0, out_length);
-    finish_tile(run, 0, 0, conv.group_out, 0, out_length);
-    return;
-  }
   const int64_t tiles = one_tile ? 1 : ceil_div(out_length, conv.tiling.positions);
   context.parallel_for(p.batch * p.groups * tiles, 1, [&](int64_t begin, int64_t end) {
     alignas(64) std::array<float, kBufferFloats> buffer;
@@ -254,11 +254,42 @@ void convolve(const Conv& conv, const Context& context, const Bindings& bindings
   });
 }
 
+// Short chunks are spared the divisions, the threads and the buffer, and everything else that takes as long as their
+// sums do.
+bool convolve_short(const Conv& conv, const Bindings& bindings) {
+  const TensorView& input = bindings.inputs[0];
+  const TensorView& output = bindings.outputs[0];
+  const int64_t length = input.shape().sizes()[2];
+  const int64_t count = output.shape().sizes()[2];
+  const int64_t begin = bindings.window.output - bindings.window.input - conv.pad_left;
+  const int64_t end = begin + (count + kNarrow - 1) / kNarrow * kNarrow + conv.reach;
+  if (count > conv.short_outputs || length > conv.short_inputs || begin < 0 || end > length) return false;
+  const int64_t* rows = bindings.rows.data();
+  const Operands in{input.ptr<const float>() + begin, rows == nullptr ? length : rows[0], conv.group_in, conv.offsets,
+                    conv.taps};
+  const RowSpan<float> y{output.ptr<float>(), rows == nullptr ? count : rows[bindings.rows.size() - 1]};
+  RowSpan<const float> residual;
+  if (conv.has_residual) residual = {bindings.inputs[1].ptr<const float>(), rows == nullptr ? count : rows[1]};
+  int64_t row = 0;
+  for (const Block& block : conv.blocks) {
+    Last last{block.bias, {}, conv.slopes(row)};
+    if (conv.adds_residual) last.residual = residual.from(row, 0);
+    block.whole(in, block.weight, conv.taps * block.rows, last, y.from(row, 0), count);
+    row += block.rows;
+  }
+  if (!conv.finishes) return true;
+  if (conv.adds_residual) residual = {};
+  finish_rows(conv.rest, conv.coefficients, conv.group_out, residual, y, conv.group_out, count);
+  return true;
+}
+
 class ConvKernel final : public Kernel {
  public:
-  explicit ConvKernel(Conv conv) : conv_(std::move(conv)) {}
+  explicit ConvKernel(Conv conv) : conv_(std::move(conv)) { conv_.offsets = conv_.tiling.direct_offsets.data(); }
   bool takes_rows_apart() const override { return true; }
-  void run(const Context& context, const Bindings& bindings) const override { convolve(conv_, context, bindings); }
+  void run(const Context& context, const Bindings& bindings) const override {
+    if (!convolve_short(conv_, bindings)) convolve(conv_, context, bindings);
+  }
 
  private:
   Conv conv_;
@@ -322,12 +353,20 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     conv.problem = problem;
     conv.tiling = best_tiling(problem);
     conv.direct = problem.stride == 1 && conv.tiling.chunks.size() == 1;
-    conv.single = problem.batch == 1 && problem.groups == 1 && !problem.epilogue.gated;
     conv.group_in = problem.group_in();
     conv.group_out = problem.group_out();
     conv.group_blocks = ceil_div(conv.group_out, kRows);
     const Epilogue& epilogue = problem.epilogue;
+    conv.pad_left = problem.pad_left;
+    conv.reach = conv.tiling.direct_offsets.back();
+    conv.taps = problem.kernel_size;
+    if (conv.direct && problem.batch == 1 && problem.groups == 1 && !epilogue.gated) {
+      conv.short_outputs = conv.tiling.positions;
+      conv.short_inputs =
+          conv.group_out <= kDirectRows ? std::numeric_limits<int64_t>::max() : kDirectFloats / conv.group_in;
+    }
     conv.rest = epilogue;
+    conv.has_residual = epilogue.residual != Epilogue::Residual::kNone;
     conv.adds_residual =
         !epilogue.gated &&
         (epilogue.residual == Epilogue::Residual::kBefore ||

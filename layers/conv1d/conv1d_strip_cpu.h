@@ -27,7 +27,7 @@ struct Operands {
 // What comes with the last products, at the end: small ones added to a large bias one by one would lose themselves in
 // it.
 struct Last {
-  const float* bias;                // [Rows]
+  const float* bias = nullptr;      // [Rows]
   RowSpan<const float> residual{};  // or null
   const float* slopes = nullptr;    // [Rows], of the negative results, for Bend::kLeaky
 };
@@ -106,8 +106,11 @@ template <int Rows, int Width, bool Begin, bool Residual, Bend Bent>
 
 // Few rows take wide strips: eight independent sums or more hide the latency of a multiply-add.
 template <int Rows, bool Begin, bool Residual, Bend Bent>
-void strips(const Operands& in, const float* weights, int64_t weight_stride, const Last& last, const RowSpan<float>& to,
-            int64_t count) {
+void strips(const Operands& given, const float* weights, int64_t weight_stride, const Last& ending,
+            const RowSpan<float>& target, int64_t count) {
+  const Operands in = given;  // copies that no store can change
+  const Last last = ending;
+  const RowSpan<float> to = target;
   constexpr int kWidth = Rows == 1 ? 64 : Rows <= 3 ? 32 : 16;
   int64_t t = 0;
   for (; t + kWidth <= count; t += kWidth) {
