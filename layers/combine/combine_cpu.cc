@@ -1,8 +1,10 @@
 // Combining on the CPU: the result is a flat range that threads share; rows along which every input either advances by
-// one or stays go through Eigen, which vectorises them. Concat copies rows.
+// one or stays go through Eigen, which vectorises them. Inputs of one shape meet in registers, in the same order.
+// Concat copies rows.
 
 #include <Eigen/Core>
 
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -85,9 +87,56 @@ void combine_batch(const Context& context, const Batch& batch, const TensorView&
   });
 }
 
+template <Operation Own, class Packet>
+Packet combined(const Packet& a, const Packet& b) {
+  if constexpr (Own == Operation::kAdd) return Eigen::internal::padd(a, b);
+  if constexpr (Own == Operation::kSubtract) return Eigen::internal::psub(a, b);
+  if constexpr (Own == Operation::kMultiply) return Eigen::internal::pmul(a, b);
+  return Eigen::internal::pdiv(a, b);
+}
+
+// Elements [begin, end) of inputs that all have the result's shape.
+template <Operation Own>
+void combine_alike(std::span<const TensorView> inputs, float* y, int64_t begin, int64_t end) {
+  constexpr int kWidth = 32;
+  using Packet = Eigen::internal::find_best_packet<float, kWidth>::type;
+  constexpr int kLanes = Eigen::internal::unpacket_traits<Packet>::size;
+  constexpr int kPackets = kWidth / kLanes;
+  using Eigen::internal::ploadu, Eigen::internal::pstoreu;
+  int64_t i = begin;
+  for (; i + kWidth <= end; i += kWidth) {
+    Packet sums[kPackets];
+    const float* first = inputs[0].ptr<const float>() + i;
+    for (int p = 0; p < kPackets; ++p) sums[p] = ploadu<Packet>(first + p * kLanes);
+    for (const TensorView& input : inputs.subspan(1)) {
+      const float* x = input.ptr<const float>() + i;
+      for (int p = 0; p < kPackets; ++p) sums[p] = combined<Own>(sums[p], ploadu<Packet>(x + p * kLanes));
+    }
+    for (int p = 0; p < kPackets; ++p) pstoreu(y + i + p * kLanes, sums[p]);
+  }
+  for (; i < end; ++i) {
+    float sum = inputs[0].ptr<const float>()[i];
+    for (const TensorView& input : inputs.subspan(1)) sum = combined<Own>(sum, input.ptr<const float>()[i]);
+    y[i] = sum;
+  }
+}
+
+std::unique_ptr<Kernel> alike_cpu(Operation operation) {
+  constexpr std::array kCombine = {combine_alike<Operation::kAdd>, combine_alike<Operation::kSubtract>,
+                                   combine_alike<Operation::kMultiply>, combine_alike<Operation::kDivide>};
+  return function_kernel(
+      [combine = kCombine[static_cast<size_t>(operation)]](const Context& context, const Bindings& bindings) {
+        const TensorView& output = bindings.outputs[0];
+        context.parallel_for(output.elements(), kGrain, [&](int64_t begin, int64_t end) {
+          combine(bindings.inputs, output.ptr<float>(), begin, end);
+        });
+      });
+}
+
 }  // namespace
 
-std::unique_ptr<Kernel> elementwise_cpu(Operation operation, std::optional<double> value) {
+std::unique_ptr<Kernel> elementwise_cpu(Operation operation, std::optional<double> value, bool alike) {
+  if (alike && !value) return alike_cpu(operation);
   std::optional<float> rounded;
   if (value) rounded = static_cast<float>(*value);
   return function_kernel([operation, rounded](const Context& context, const Bindings& bindings) {
