@@ -105,6 +105,7 @@ void StreamSession::make_steps() {
     step.bindings = {step.inputs, step.outputs, nullptr, nullptr, {}, step.rows};
   }
   moved_.reserve(moved);  // pushes allocate nothing
+  followed_.reserve(values_.size());
   repeated_.reserve(steps_.size());
 }
 

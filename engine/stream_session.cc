@@ -40,7 +40,7 @@ void StreamSession::begin() {
   constants_known_ = settled_ = false;
   last_count_ = -1;
   for (StreamValue& value : values_) value.begin_signal();
-  repeated_.clear();
+  repeats_ = 0;
   for (Step& step : steps_) {
     step.stretch = {};
     if (step.state_bytes > 0) std::memset(step.bindings.state, 0, static_cast<size_t>(step.state_bytes));
@@ -118,8 +118,8 @@ void StreamSession::take_inputs(std::span<const TensorView> inputs, int64_t coun
     } else if (count > 0) {
       convert(inputs[i], place);
     }
-    state_.ends[root] += count;
-    value.stretch.end = state_.ends[root];
+    value.stretch.end = value.stretch.begin + count;
+    state_.ends[root] = value.stretch.end;
     value.show();
   }
   if (!constants_known_) run_constants();
@@ -184,8 +184,12 @@ void StreamSession::run_kernel(const Step& step) const {
   try {
     step.kernel->run(context_, step.bindings);
   } catch (const Error& error) {
-    throw error.at(plan_->steps[static_cast<size_t>(&step - steps_.data())].where);
+    fail(step, error);
   }
+}
+
+void StreamSession::fail(const Step& step, const Error& error) const {
+  throw error.at(plan_->steps[static_cast<size_t>(&step - steps_.data())].where);
 }
 
 void StreamSession::run_steps() {
@@ -194,52 +198,72 @@ void StreamSession::run_steps() {
     set_stretch(i);
     if (steps_[i].stretch.size() > 0) run_step(steps_[i]);
   }
+  for (size_t i = 0; i < values_.size(); ++i) state_.ends[i] = values_[i].stretch.end;
 }
 
-// Another push as the last, whose stretches still stand in the values and steps: what it will change.
+// For pushes as the last, whose stretches still stand in the values and steps: what they will change.
 void StreamSession::prepare_repeats() {
   moved_.clear();
   repeated_.clear();
+  followed_.clear();
+  for (StreamValue& value : values_) value.followed = value.kept > 0;
+  for (const PlanPort& port : plan_->inputs) value_of(port.value).followed = true;
+  for (const PlanPort& port : plan_->outputs) value_of(port.value).followed = true;
   for (Step& step : steps_) {
     if (step.constant || step.stretch.size() == 0) continue;
-    step.gathers = false;
+    step.gathers = !step.apart && std::ranges::any_of(
+                                      step.reads, [](const Read& read) { return read.window != read.source->stretch; });
     for (const Read& read : step.reads) {
-      const StreamValue& value = *read.source;
-      if (!step.apart) {
-        step.gathers = step.gathers || read.window != value.stretch;
-      } else if (value.kept > 0) {
-        moved_.push_back({read.view, &value, (read.window.begin - value.stretch.begin) * value.inner});
-      }
+      StreamValue& value = *read.source;
+      value.followed = value.followed || step.gathers;
+      if (!step.apart || value.kept == 0) continue;
+      moved_.push_back({read.view, &value, (read.window.begin - value.stretch.begin) * value.inner});
     }
     for (const Made& made : step.made) {
       if (made.value->in_band) moved_.push_back({made.view, made.value, 0});
     }
     repeated_.push_back({&step, step.reads[0].source->stretch.size(), step.stretch.size()});
   }
-}
-
-// The values' stretches are this push's already.
-void StreamSession::repeat_steps() {
-  for (const Moved& moved : moved_) moved.view->data = moved.value->place + moved.offset;
-  for (const Repeated& repeated : repeated_) {
-    Step& step = *repeated.step;
-    step.bindings.window.input += repeated.inputs;
-    step.bindings.window.output += repeated.outputs;
-    if (step.gathers) {
-      for (Read& read : step.reads) {
-        const int64_t later = read.source->stretch.size();
-        read.window = {read.window.begin + later, read.window.end + later};
-        bind(step, read);
-      }
-    }
-    run_kernel(step);
-    if (step.shows) show(step);
+  for (StreamValue& value : values_) {
+    if (value.followed) followed_.push_back(&value);
   }
 }
 
-void StreamSession::end_push() {
-  for (size_t i = 0; i < values_.size(); ++i) state_.ends[i] = values_[i].stretch.end;
-  for (const StreamValue* value : kept_) value->keep();  // only now: what was just stored is slow to load again
+// The stretches of followed values are this push's already.
+void StreamSession::repeat_steps() {
+  for (const Moved& moved : moved_) moved.view->data = moved.value->place + moved.offset;
+  const Step* now = nullptr;
+  try {
+    for (const Repeated& repeated : repeated_) {
+      Step& step = *repeated.step;
+      now = &step;
+      step.bindings.window.input += repeated.inputs;
+      step.bindings.window.output += repeated.outputs;
+      if (step.gathers) {
+        for (Read& read : step.reads) {
+          const int64_t later = read.source->stretch.size();
+          read.window = {read.window.begin + later, read.window.end + later};
+          bind(step, read);
+        }
+      }
+      step.kernel->run(context_, step.bindings);
+      if (step.shows) show(step);
+    }
+  } catch (const Error& error) {
+    fail(*now, error);
+  }
+  ++repeats_;
+}
+
+// Values that were not followed come to the time of the others.
+void StreamSession::end_repeats() {
+  for (size_t i = 0; i < values_.size() && repeats_ > 0; ++i) {
+    StreamValue& value = values_[i];
+    const int64_t later = value.followed ? 0 : repeats_ * value.stretch.size();
+    value.stretch = {value.stretch.begin + later, value.stretch.end + later};
+    state_.ends[i] = value.stretch.end;
+  }
+  repeats_ = 0;
 }
 
 std::span<const TensorView> StreamSession::collect() {
@@ -298,12 +322,18 @@ std::span<const TensorView> StreamSession::push(std::span<const TensorView> inpu
 
 void StreamSession::advance(std::span<const TensorView> inputs, int64_t count, bool repeats) {
   try {
-    if (repeats && repeated_.empty()) prepare_repeats();
-    if (!repeats) repeated_.clear();
-    for (StreamValue& value : values_) value.begin_push(repeats);
-    take_inputs(inputs, count);
-    repeats ? repeat_steps() : run_steps();
-    end_push();
+    if (repeats) {
+      if (repeats_ == 0) prepare_repeats();
+      for (StreamValue* value : followed_) value->begin_push(true);
+      take_inputs(inputs, count);
+      repeat_steps();
+    } else {
+      end_repeats();
+      for (StreamValue& value : values_) value.begin_push(false);
+      take_inputs(inputs, count);
+      run_steps();
+    }
+    for (const StreamValue* value : kept_) value->keep();  // only now: what was just stored is slow to load again
   } catch (...) {
     state_.finished = true;  // values stand at different times now: only reset() helps
     throw;
@@ -328,11 +358,11 @@ void StreamSession::feed_silence(std::span<const TensorView> inputs) {
 std::span<const TensorView> StreamSession::finish() {
   if (state_.finished)
     throw Error(ErrorCategory::kUnsupported, "finish after finish or a failure; reset() begins a new signal");
+  end_repeats();
   times_.check_end(state_);
   for (StreamValue& value : values_) value.begin_push(false);
   state_.finished = true;
   if (constants_known_) run_steps();
-  end_push();
   return collect();
 }
 

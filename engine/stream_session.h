@@ -55,7 +55,7 @@ class StreamSession {
   // What a step reads of an input that has time, and what it makes.
   struct Read {
     TensorView* view = nullptr;
-    const StreamValue* source = nullptr;
+    StreamValue* source = nullptr;
     Stretch window;
     std::byte* gathered = nullptr;  // where it is put together for a kernel that takes no rows apart
   };
@@ -109,10 +109,11 @@ class StreamSession {
   void run_step(Step& step);
   void prepare_repeats();
   void repeat_steps();
-  void end_push();
+  void end_repeats();
   static void bind(const Step& step, const Read& read);
   static void show(const Step& step);
   void run_kernel(const Step& step) const;
+  [[noreturn]] void fail(const Step& step, const Error& error) const;
   void advance(std::span<const TensorView> inputs, int64_t count, bool repeats);
   void set_stretch(size_t index);
   void feed_silence(std::span<const TensorView> inputs);
@@ -130,8 +131,10 @@ class StreamSession {
   std::vector<StreamValue> values_;
   std::vector<const StreamValue*> kept_;  // those of which some past is
   std::vector<Step> steps_;
-  std::vector<Moved> moved_;        // while pushes repeat
-  std::vector<Repeated> repeated_;  // the same; else empty
+  int64_t repeats_ = 0;  // pushes so far that were as the one before them; then:
+  std::vector<StreamValue*> followed_;
+  std::vector<Moved> moved_;
+  std::vector<Repeated> repeated_;
   std::vector<Output> outputs_;
   std::vector<TensorView> output_views_;
   int64_t state_bytes_ = 0;

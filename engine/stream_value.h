@@ -22,6 +22,7 @@ struct StreamValue {
   int64_t kept = 0;            // times of the past; 0: none is kept, and all below is fresh
   int64_t ring = 0;            // times of the past and of one push
   bool in_band = false;        // made there, and nowhere else
+  bool followed = false;       // through repeated pushes: someone asks for its stretch
   std::byte* fresh = nullptr;  // [outer, times of the stretch, inner], unless in_band
   std::byte* band = nullptr;   // [outer, band_row(), inner]
   Stretch stretch;             // what this push made
