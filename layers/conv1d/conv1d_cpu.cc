@@ -12,70 +12,17 @@
 // An epilogue is applied to each tile while it is in the cache. For a gate the rows are packed so that a block holds
 // both halves of the same channels, and their sums stay in a second buffer.
 
-#include <Eigen/Core>
+#include "layers/conv1d/conv1d_cpu.h"
+
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <cstring>
-#include <limits>
-#include <type_traits>
-#include <vector>
 
 #include "engine/checked.h"
-#include "layers/conv1d/conv1d_cpu_tiling.h"
-#include "layers/conv1d/conv1d_strip_cpu.h"
 
 namespace strand::layers {
 namespace {
 
 constexpr int64_t kGateFloats = 12288;  // for the sums of gates: 48 KB more
-// Up to as many outputs a group, or floats of input (a stream's window, near the core anyway), copying the input costs
-// more than it saves.
-constexpr int64_t kDirectRows = 4;
-constexpr int64_t kDirectFloats = 65536;
-constexpr std::array<float, kRows> kNoBias{};
-
-// Up to kRows outputs of a group.
-struct Block {
-  const float* weight;  // [C_in / groups, K, rows]
-  const float* bias;    // [rows]
-  int64_t rows;
-  Strips whole;  // all products at once, and what is done to their sums in registers
-};
-
-// What a run needs, the parts that a short one touches first.
-struct Conv {
-  // Of one tile that is read where it lies, in one batch element and group.
-  int64_t short_outputs = -1;  // at most; -1: there is none such
-  int64_t short_inputs = 0;    // at most
-  int64_t pad_left = 0;
-  int64_t reach = 0;  // from the first tap to the last
-  const int64_t* offsets = nullptr;
-  int64_t taps = 0;
-  int64_t group_in = 0;
-  int64_t group_out = 0;
-  std::vector<Block> blocks;            // by group
-  int64_t group_blocks = 0;             // in each
-  const float* coefficients = nullptr;  // [2, channels] of the epilogue, or null
-  bool has_residual = false;            // a second input
-  bool adds_residual = false;           // with the sums; then `rest` is the epilogue without it
-  Bend bend = Bend::kNone;              // the sums; then `rest` is the epilogue without its function
-  bool finishes = false;                // `rest` does something
-  bool direct = false;                  // the input may be read where it lies
-  std::array<float, kRows> slope{};     // LeakyReLU's
-  Epilogue rest;
-  Conv1dProblem problem;
-  Tiling tiling;
-  std::vector<std::shared_ptr<const Buffer>> owners;
-
-  const float* own(std::shared_ptr<const Buffer> buffer) {
-    owners.push_back(std::move(buffer));
-    return reinterpret_cast<const float*>(owners.back()->data());
-  }
-  // Of a block's first row, where negative results have one.
-  const float* slopes(int64_t channel) const { return coefficients == nullptr ? slope.data() : coefficients + channel; }
-};
-
 // What one run computes: a stretch of the signal, or all of it.
 struct Stretch {
   const Conv& conv;
@@ -92,8 +39,8 @@ struct Target {
   RowSpan<float> y;
   const Block* first;
   int64_t rows;
-  int64_t channel;                // of the first row
-  RowSpan<const float> residual;  // added to the finished sums, or null
+  Added added = Added::kNothing;    // to the finished sums
+  RowSpan<const float> residual{};  // which is this, or null
 };
 
 // The part of the input that a chunk of taps and `channels` channels need for `count` positions from `first`.
@@ -122,14 +69,18 @@ void fill(const Stretch& run, const TapChunk& chunk, const float* x, int64_t cha
   }
 }
 
+// The residual's part for a block from `row` on; one channel serves all rows.
+RowSpan<const float> added_to(const Target& to, int64_t row) {
+  return to.residual.data == nullptr ? to.residual : to.residual.from(row, 0);
+}
+
 // The target's rows for `count` positions, of all products.
 void whole_rows(const Conv& conv, const Operands& in, const Target& to, int64_t count) {
-  const bool adds = to.residual.data != nullptr;
   const Block* block = to.first;
   for (int64_t row = 0; row < to.rows; row += kRows, ++block) {
-    block->whole(in, block->weight, conv.problem.kernel_size * block->rows,
-                 {block->bias, adds ? to.residual.from(row, 0) : RowSpan<const float>{}, conv.slopes(to.channel + row)},
-                 to.y.from(row, 0), count);
+    Last last = block->last;
+    last.residual = added_to(to, row);
+    block->whole(in, block->weight, conv.taps * block->rows, last, to.y.from(row, 0), count);
   }
 }
 
@@ -137,13 +88,15 @@ void whole_rows(const Conv& conv, const Operands& in, const Target& to, int64_t 
 // the last.
 void all_rows(const Conv& conv, const Operands& in, int64_t skipped, bool ends, const Target& to, int64_t count) {
   if (skipped == 0 && ends) return whole_rows(conv, in, to, count);
-  const bool adds = ends && to.residual.data != nullptr;
   const Block* block = to.first;
   for (int64_t row = 0; row < to.rows; row += kRows, ++block) {
-    const Last last{ends ? block->bias : kNoBias.data(), adds ? to.residual.from(row, 0) : RowSpan<const float>{}};
-    part_strips(block->rows, skipped == 0, adds)(in, block->weight + skipped * block->rows,
-                                                 conv.problem.kernel_size * block->rows, last, to.y.from(row, 0),
-                                                 count);
+    Last last{kNoBias.data()};
+    if (ends) {
+      last = block->last;
+      last.residual = added_to(to, row);
+    }
+    const Strips strips = part_strips(block->rows, skipped == 0, ends ? to.added : Added::kNothing);
+    strips(in, block->weight + skipped * block->rows, conv.taps * block->rows, last, to.y.from(row, 0), count);
   }
 }
 
@@ -185,7 +138,7 @@ void finish_tile(const Stretch& run, int64_t group, int64_t row, int64_t rows, i
   if (!run.conv.finishes) return;
   const float* coefficients = run.conv.coefficients == nullptr ? nullptr : run.conv.coefficients + group * rows;
   RowSpan<const float> residual;
-  if (run.residual.data != nullptr && !run.conv.adds_residual) residual = run.residual.from(row, first);
+  if (run.residual.data != nullptr && run.conv.added == Added::kNothing) residual = run.residual.from(row, first);
   finish_rows(run.conv.rest, coefficients, run.conv.problem.result_channels(), residual, run.y.from(row, first), rows,
               count);
 }
@@ -194,8 +147,10 @@ void finish_tile(const Stretch& run, int64_t group, int64_t row, int64_t rows, i
 void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row, int64_t first, float* buffer) {
   const int64_t rows = run.conv.group_out;
   const int64_t count = std::min(run.conv.tiling.positions, run.out_length - first);
-  Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows, group * rows, {}};
-  if (run.conv.adds_residual) target.residual = run.residual.from(row, first);
+  Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows};
+  target.added = run.conv.added;
+  if (run.conv.added == Added::kResidual) target.residual = run.residual.from(row, first);
+  if (run.conv.added == Added::kMixed) target.residual = {run.residual.from(row / rows, first).data, 0};
   sum_tile(run, x, target, first, count, buffer);
   finish_tile(run, group, row, rows, first, count);
 }
@@ -209,8 +164,7 @@ void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row
   const int64_t step = kGateFloats / run.conv.tiling.positions / kRows * kRows;
   for (int64_t done = 0; done < p.out_channels; done += step) {
     const int64_t rows = std::min(step, p.out_channels - done);
-    sum_tile(run, x, {{sums.data(), count}, run.conv.blocks.data() + done / kRows, rows, done, {}}, first, count,
-             buffer);
+    sum_tile(run, x, {{sums.data(), count}, run.conv.blocks.data() + done / kRows, rows}, first, count, buffer);
     for (int64_t block = 0; block < rows; block += kRows) {
       const int64_t half = std::min(kRows, rows - block) / 2;
       for (int64_t r = 0; r < half; ++r) {
@@ -270,22 +224,23 @@ bool convolve_short(const Conv& conv, const Bindings& bindings) {
   const RowSpan<float> y{output.ptr<float>(), rows == nullptr ? count : rows[bindings.rows.size() - 1]};
   RowSpan<const float> residual;
   if (conv.has_residual) residual = {bindings.inputs[1].ptr<const float>(), rows == nullptr ? count : rows[1]};
+  if (conv.added == Added::kMixed) residual.stride = 0;  // one row for all
   int64_t row = 0;
   for (const Block& block : conv.blocks) {
-    Last last{block.bias, {}, conv.slopes(row)};
-    if (conv.adds_residual) last.residual = residual.from(row, 0);
+    Last last = block.last;
+    if (conv.added != Added::kNothing) last.residual = residual.from(row, 0);
     block.whole(in, block.weight, conv.taps * block.rows, last, y.from(row, 0), count);
     row += block.rows;
   }
   if (!conv.finishes) return true;
-  if (conv.adds_residual) residual = {};
+  if (conv.added != Added::kNothing) residual = {};
   finish_rows(conv.rest, conv.coefficients, conv.group_out, residual, y, conv.group_out, count);
   return true;
 }
 
 class ConvKernel final : public Kernel {
  public:
-  explicit ConvKernel(Conv conv) : conv_(std::move(conv)) { conv_.offsets = conv_.tiling.direct_offsets.data(); }
+  explicit ConvKernel(Conv conv) : conv_(std::move(conv)) {}
   bool takes_rows_apart() const override { return true; }
   void run(const Context& context, const Bindings& bindings) const override {
     if (!convolve_short(conv_, bindings)) convolve(conv_, context, bindings);
@@ -295,112 +250,8 @@ class ConvKernel final : public Kernel {
   Conv conv_;
 };
 
-// The output channel that stands in packed row `row`: for gates a block is its channels' first halves, then the second.
-int64_t channel_of(const Conv1dProblem& p, int64_t row) {
-  if (!p.epilogue.gated) return row;
-  const int64_t block = row / kRows * kRows;
-  const int64_t half = std::min(kRows, p.out_channels - block) / 2;
-  const int64_t channel = block / 2 + (row - block) % half;
-  return row - block < half ? channel : p.out_channels / 2 + channel;
-}
-
-// What the strips do of the epilogue's function, where all products of a sum are always made at once.
-Bend bend_of(const Conv& conv) {
-  const Epilogue& epilogue = conv.problem.epilogue;
-  const bool whole = conv.tiling.chunks.size() == 1 && conv.tiling.chunks[0].width * conv.group_in <= kBufferFloats;
-  if (!whole || epilogue.gated || conv.rest.residual != Epilogue::Residual::kNone) return Bend::kNone;
-  switch (epilogue.function) {
-    case Epilogue::Function::kRelu:
-      return Bend::kRelu;
-    case Epilogue::Function::kLeakyRelu:
-    case Epilogue::Function::kPrelu:
-      return Bend::kLeaky;
-    default:
-      return Bend::kNone;
-  }
-}
-
-// [C_out, C_in / groups, K] -> by group and block of kRows outputs: [C_in / groups, K, rows].
-void pack_weight(const Conv1dProblem& p, std::span<const float> weight, float* target) {
-  for (int64_t group = 0; group < p.groups; ++group) {
-    for (int64_t o = 0; o < p.group_out(); o += kRows) {
-      const int64_t rows = std::min(kRows, p.group_out() - o);
-      std::array<const float*, kRows> source{};
-      for (int64_t r = 0; r < rows; ++r) {
-        source[static_cast<size_t>(r)] = weight.data() + channel_of(p, group * p.group_out() + o + r) * p.reduction();
-      }
-      for (int64_t i = 0; i < p.reduction(); ++i) {
-        for (int64_t r = 0; r < rows; ++r) *target++ = source[static_cast<size_t>(r)][i];
-      }
-    }
-  }
-}
-
 }  // namespace
 
-Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& args) {
-  Implementation result{"cpu.eigen", DeviceType::kCpu, "", {}};
-  if (args.inputs[0].dtype != DType::kFloat32) {
-    result.declined = "computes in float32 only";
-    return result;
-  }
-  if (problem.epilogue.gated && problem.groups > 1) {
-    result.declined = "computes gates for one group only";
-    return result;
-  }
-  result.prepare = [problem, &args]() -> std::unique_ptr<Kernel> {
-    Conv conv;
-    conv.problem = problem;
-    conv.tiling = best_tiling(problem);
-    conv.direct = problem.stride == 1 && conv.tiling.chunks.size() == 1;
-    conv.group_in = problem.group_in();
-    conv.group_out = problem.group_out();
-    conv.group_blocks = ceil_div(conv.group_out, kRows);
-    const Epilogue& epilogue = problem.epilogue;
-    conv.pad_left = problem.pad_left;
-    conv.reach = conv.tiling.direct_offsets.back();
-    conv.taps = problem.kernel_size;
-    if (conv.direct && problem.batch == 1 && problem.groups == 1 && !epilogue.gated) {
-      conv.short_outputs = conv.tiling.positions;
-      conv.short_inputs =
-          conv.group_out <= kDirectRows ? std::numeric_limits<int64_t>::max() : kDirectFloats / conv.group_in;
-    }
-    conv.rest = epilogue;
-    conv.has_residual = epilogue.residual != Epilogue::Residual::kNone;
-    conv.adds_residual =
-        !epilogue.gated &&
-        (epilogue.residual == Epilogue::Residual::kBefore ||
-         (epilogue.residual == Epilogue::Residual::kAfter && epilogue.function == Epilogue::Function::kIdentity));
-    if (conv.adds_residual) conv.rest.residual = Epilogue::Residual::kNone;
-    conv.bend = bend_of(conv);
-    if (conv.bend != Bend::kNone) conv.rest.function = Epilogue::Function::kIdentity;
-    conv.slope.fill(static_cast<float>(epilogue.parameters[0]));
-    conv.finishes = !conv.rest.none();
-    const std::string order = epilogue.gated ? ".gates" : "";
-    const std::span<const float> weight = args.weights.host("weight");
-    const float* packed = conv.own(
-        args.weights.pack("weight.cpu.rows6" + order, static_cast<int64_t>(weight.size_bytes()),
-                          [&](std::byte* target) { pack_weight(problem, weight, reinterpret_cast<float*>(target)); }));
-    const float* bias = nullptr;
-    if (problem.has_bias) {
-      const std::span<const float> given = args.weights.host("bias");
-      bias = conv.own(
-          args.weights.pack("bias.cpu.rows6" + order, static_cast<int64_t>(given.size_bytes()), [&](std::byte* target) {
-            for (int64_t row = 0; row < problem.out_channels; ++row) {
-              reinterpret_cast<float*>(target)[row] = given[static_cast<size_t>(channel_of(problem, row))];
-            }
-          }));
-    }
-    for (int64_t channel = 0; channel < problem.out_channels;) {
-      const int64_t rows = std::min(kRows, conv.group_out - channel % conv.group_out);
-      conv.blocks.push_back({packed + channel * problem.reduction(), bias == nullptr ? kNoBias.data() : bias + channel,
-                             rows, whole_strips(rows, conv.adds_residual, conv.bend)});
-      channel += rows;
-    }
-    if (epilogue.by_channel()) conv.coefficients = conv.own(args.weights.floats("epilogue"));
-    return std::make_unique<ConvKernel>(std::move(conv));
-  };
-  return result;
-}
+std::unique_ptr<Kernel> conv_kernel(Conv conv) { return std::make_unique<ConvKernel>(std::move(conv)); }
 
 }  // namespace strand::layers

@@ -28,9 +28,14 @@ struct Operands {
 // it.
 struct Last {
   const float* bias = nullptr;      // [Rows]
-  RowSpan<const float> residual{};  // or null
+  RowSpan<const float> residual{};  // what is Added, or null
+  const float* factors = nullptr;   // [Rows], and
+  const float* shifts = nullptr;    // [Rows], for Added::kMixed
   const float* slopes = nullptr;    // [Rows], of the negative results, for Bend::kLeaky
 };
+
+// To the sums and their bias: a residual, or what one row of it makes of all: factor * residual + shift.
+enum class Added : uint8_t { kNothing, kResidual, kMixed };
 
 // Where the results meet a function at once: those that cost no more than a pass over the results would.
 enum class Bend : uint8_t { kNone, kRelu, kLeaky };
@@ -47,7 +52,7 @@ template <Bend Bent, class Packet>
 
 // Outputs [Rows, count] of a strip Width wide, begun, or added to what is there. `weights`: from the first channel and
 // tap, [channels, K, Rows]; `weight_stride`: floats a channel. Branches after the sums would make GCC spill them.
-template <int Rows, int Width, bool Begin, bool Residual, Bend Bent>
+template <int Rows, int Width, bool Begin, Added Add, Bend Bent>
 [[gnu::always_inline]] inline void strip(const Operands& in, int64_t t, const float* weights, int64_t weight_stride,
                                          const Last& last, const RowSpan<float>& to, int64_t count) {
   using Packet = typename Eigen::internal::find_best_packet<float, Width>::type;
@@ -91,10 +96,19 @@ template <int Rows, int Width, bool Begin, bool Residual, Bend Bent>
   for (int r = 0; r < Rows; ++r) {
     const Packet bias = pset1<Packet>(last.bias[r]);
     const Packet slope = pset1<Packet>(Bent == Bend::kLeaky ? last.slopes[r] : 0.0F);
-    const float* residual = Residual ? readable(last.residual.data + r * last.residual.stride + t) : nullptr;
+    const Packet factor = pset1<Packet>(Add == Added::kMixed ? last.factors[r] : 0.0F);
+    const Packet shift = pset1<Packet>(Add == Added::kMixed ? last.shifts[r] : 0.0F);
+    const float* residual =
+        Add == Added::kNothing ? nullptr : readable(last.residual.data + r * last.residual.stride + t);
     for (int i = 0; i < kPackets; ++i) {
       sums[r][i] = padd(sums[r][i], bias);
-      if constexpr (Residual) sums[r][i] = padd(sums[r][i], ploadu<Packet>(residual + i * kLanes));
+      if constexpr (Add != Added::kNothing) {
+        Packet added = ploadu<Packet>(residual + i * kLanes);
+        if constexpr (Add == Added::kMixed) {  // with the bits that it has as a sum of its own
+          added = padd(multiply_add(factor, added, pset1<Packet>(0.0F)), shift);
+        }
+        sums[r][i] = padd(sums[r][i], added);
+      }
       sums[r][i] = bent<Bent>(sums[r][i], slope);
     }
     float* const y = to.data + r * to.stride + t;
@@ -105,7 +119,7 @@ template <int Rows, int Width, bool Begin, bool Residual, Bend Bent>
 }
 
 // Few rows take wide strips: eight independent sums or more hide the latency of a multiply-add.
-template <int Rows, bool Begin, bool Residual, Bend Bent>
+template <int Rows, bool Begin, Added Add, Bend Bent>
 void strips(const Operands& given, const float* weights, int64_t weight_stride, const Last& ending,
             const RowSpan<float>& target, int64_t count) {
   const Operands in = given;  // copies that no store can change
@@ -114,35 +128,37 @@ void strips(const Operands& given, const float* weights, int64_t weight_stride, 
   constexpr int kWidth = Rows == 1 ? 64 : Rows <= 3 ? 32 : 16;
   int64_t t = 0;
   for (; t + kWidth <= count; t += kWidth) {
-    strip<Rows, kWidth, Begin, Residual, Bent>(in, t, weights, weight_stride, last, to, kWidth);
+    strip<Rows, kWidth, Begin, Add, Bent>(in, t, weights, weight_stride, last, to, kWidth);
   }
   for (; t < count; t += kNarrow) {
-    strip<Rows, kNarrow, Begin, Residual, Bent>(in, t, weights, weight_stride, last, to, std::min(kNarrow, count - t));
+    strip<Rows, kNarrow, Begin, Add, Bent>(in, t, weights, weight_stride, last, to, std::min(kNarrow, count - t));
   }
 }
 
-using Strips = decltype(&strips<1, true, false, Bend::kNone>);
+using Strips = decltype(&strips<1, true, Added::kNothing, Bend::kNone>);
 
 // By rows - 1.
-template <bool Begin, bool Residual, Bend Bent>
-constexpr std::array<Strips, kRows> kStripsOf = {strips<1, Begin, Residual, Bent>, strips<2, Begin, Residual, Bent>,
-                                                 strips<3, Begin, Residual, Bent>, strips<4, Begin, Residual, Bent>,
-                                                 strips<5, Begin, Residual, Bent>, strips<6, Begin, Residual, Bent>};
+template <bool Begin, Added Add, Bend Bent>
+constexpr std::array<Strips, kRows> kStripsOf = {strips<1, Begin, Add, Bent>, strips<2, Begin, Add, Bent>,
+                                                 strips<3, Begin, Add, Bent>, strips<4, Begin, Add, Bent>,
+                                                 strips<5, Begin, Add, Bent>, strips<6, Begin, Add, Bent>};
 
 // All products at once.
-template <bool Residual>
-constexpr std::array kWholeStrips = {kStripsOf<true, Residual, Bend::kNone>, kStripsOf<true, Residual, Bend::kRelu>,
-                                     kStripsOf<true, Residual, Bend::kLeaky>};
-inline Strips whole_strips(int64_t rows, bool residual, Bend bend) {
-  const auto& strips = residual ? kWholeStrips<true> : kWholeStrips<false>;
-  return strips[static_cast<size_t>(bend)][static_cast<size_t>(rows - 1)];
+template <Added Add>
+constexpr std::array kWholeStrips = {kStripsOf<true, Add, Bend::kNone>, kStripsOf<true, Add, Bend::kRelu>,
+                                     kStripsOf<true, Add, Bend::kLeaky>};
+inline Strips whole_strips(int64_t rows, Added added, Bend bend) {
+  constexpr std::array kAll = {kWholeStrips<Added::kNothing>, kWholeStrips<Added::kResidual>,
+                               kWholeStrips<Added::kMixed>};
+  return kAll[static_cast<size_t>(added)][static_cast<size_t>(bend)][static_cast<size_t>(rows - 1)];
 }
 
-// Some of the products; nothing bends between.
-inline Strips part_strips(int64_t rows, bool begins, bool residual) {
-  const auto& strips = begins     ? kStripsOf<true, false, Bend::kNone>
-                       : residual ? kStripsOf<false, true, Bend::kNone>
-                                  : kStripsOf<false, false, Bend::kNone>;
+// Some of the products: the first, to which nothing is added yet, or more of them.
+inline Strips part_strips(int64_t rows, bool begins, Added added) {
+  constexpr std::array kMore = {kStripsOf<false, Added::kNothing, Bend::kNone>,
+                                kStripsOf<false, Added::kResidual, Bend::kNone>,
+                                kStripsOf<false, Added::kMixed, Bend::kNone>};
+  const auto& strips = begins ? kStripsOf<true, Added::kNothing, Bend::kNone> : kMore[static_cast<size_t>(added)];
   return strips[static_cast<size_t>(rows - 1)];
 }
 
