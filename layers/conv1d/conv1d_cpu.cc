@@ -150,7 +150,7 @@ void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row
   Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows};
   target.added = run.conv.added;
   if (run.conv.added == Added::kResidual) target.residual = run.residual.from(row, first);
-  if (run.conv.added == Added::kMixed) target.residual = {run.residual.from(row / rows, first).data, 0};
+  if (run.conv.added == Added::kMixed) target.residual = {run.residual.from(row / run.conv.problem.out_channels, first).data, 0};
   sum_tile(run, x, target, first, count, buffer);
   finish_tile(run, group, row, rows, first, count);
 }

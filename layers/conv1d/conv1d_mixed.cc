@@ -50,10 +50,16 @@ std::string MixedConv1d::tuning_key(std::span<const TensorType> inputs) const {
   return conv_.tuning_key(inputs) + " mixed";
 }
 
-std::shared_ptr<const Layer> MixedConv1d::absorb(const Epilogue& next) const {
-  const std::shared_ptr<const Layer> both = conv_.absorb(next);
-  const auto* conv = dynamic_cast<const Conv1d*>(both.get());
-  return conv == nullptr ? nullptr : std::make_shared<MixedConv1d>(*conv, has_bias_);
+std::shared_ptr<const Layer> MixedConv1d::absorb(const Epilogue& next) const { return with(conv_.absorb(next)); }
+
+std::shared_ptr<const Layer> MixedConv1d::in_window(const Window& window, int64_t inputs, int64_t outputs) const {
+  return with(conv_.in_window(window, inputs, outputs));
+}
+
+// The same with another Conv1d, or null.
+std::shared_ptr<const Layer> MixedConv1d::with(const std::shared_ptr<const Layer>& conv) const {
+  const auto* changed = dynamic_cast<const Conv1d*>(conv.get());
+  return changed == nullptr ? nullptr : std::make_shared<MixedConv1d>(*changed, has_bias_);
 }
 
 std::shared_ptr<const Layer> mixed(const Layer& next, std::span<const TensorType> inputs, int port, const Layer& maker,

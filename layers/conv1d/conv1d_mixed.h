@@ -20,8 +20,11 @@ class MixedConv1d final : public Layer {
   ErrorBound error_bound(const PrepareArgs& args) const override;
   std::string tuning_key(std::span<const TensorType> inputs) const override;
   std::shared_ptr<const Layer> absorb(const Epilogue& next) const override;
+  std::shared_ptr<const Layer> in_window(const Window& window, int64_t inputs, int64_t outputs) const override;
 
  private:
+  std::shared_ptr<const Layer> with(const std::shared_ptr<const Layer>& conv) const;
+
   Conv1d conv_;  // with a residual before its function
   bool has_bias_;
 };
