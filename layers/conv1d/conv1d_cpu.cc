@@ -15,7 +15,6 @@
 #include "layers/conv1d/conv1d_cpu.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "engine/checked.h"
 
@@ -53,8 +52,12 @@ void fill(const Stretch& run, const TapChunk& chunk, const float* x, int64_t cha
       const int64_t needed = segment.count - run.conv.tiling.positions + count;
       const int64_t begin = first * p.stride - run.pad_left + segment.start;
       const bool inside = begin >= 0 && begin + (needed - 1) * p.stride < run.length;
-      if (inside && p.stride == 1) {
-        std::memcpy(target, x + begin, static_cast<size_t>(needed) * sizeof(float));
+      if (p.stride == 1 && (inside || p.padding_mode == PaddingMode::kZeros)) {
+        const int64_t from = std::clamp<int64_t>(-begin, 0, needed);
+        const int64_t to = std::clamp(run.length - begin, from, needed);
+        std::fill_n(target, from, 0.0F);
+        std::copy_n(x + std::clamp<int64_t>(begin, 0, run.length), to - from, target + from);
+        std::fill(target + to, target + needed, 0.0F);
       } else if (inside) {
         using Strided = Eigen::Map<const Eigen::ArrayXf, 0, Eigen::InnerStride<>>;
         Eigen::Map<Eigen::ArrayXf>(target, needed) = Strided(x + begin, needed, Eigen::InnerStride<>(p.stride));
@@ -150,7 +153,8 @@ void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row
   Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows};
   target.added = run.conv.added;
   if (run.conv.added == Added::kResidual) target.residual = run.residual.from(row, first);
-  if (run.conv.added == Added::kMixed) target.residual = {run.residual.from(row / run.conv.problem.out_channels, first).data, 0};
+  if (run.conv.added == Added::kMixed)
+    target.residual = {run.residual.from(row / run.conv.problem.out_channels, first).data, 0};
   sum_tile(run, x, target, first, count, buffer);
   finish_tile(run, group, row, rows, first, count);
 }
