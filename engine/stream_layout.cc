@@ -72,12 +72,16 @@ void StreamSession::size_values(const StreamSizes& sizes) {
   }
   for (const PlanPort& port : plan_->inputs) value_of(port.value).in_band = false;
   for (const PlanPort& port : plan_->outputs) value_of(port.value).in_band = false;
+  for (size_t i = 0; i < values_.size(); ++i) {
+    if (values_[i].kept > 0 && plan_->values[i].storage == static_cast<int>(i)) kept_.push_back(&values_[i]);
+  }
 }
 
 void StreamSession::make_steps() {
   const auto view_of = [&](int i) {
     return i < 0 ? TensorView{} : TensorView{plan_->values[static_cast<size_t>(i)].type, nullptr, plan_->device};
   };
+  size_t moved = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     const PlanStep& planned = plan_->steps[i];
     Step& step = steps_[i];
@@ -97,8 +101,12 @@ void StreamSession::make_steps() {
       if (!timed(step.inputs[input].type)) continue;
       step.reads.push_back({&step.inputs[input], &value_of(planned.inputs[input]), {}, nullptr});
     }
+    moved += step.reads.size() + step.made.size();
     step.bindings = {step.inputs, step.outputs, nullptr, nullptr, {}, step.rows};
   }
+  moved_.reserve(moved);  // pushes allocate nothing
+  followed_.reserve(values_.size());
+  repeated_.reserve(steps_.size());
 }
 
 // Lays everything out in the arena, or counts its bytes where there is none yet.

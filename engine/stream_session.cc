@@ -39,7 +39,8 @@ void StreamSession::begin() {
   state_ = times_.start();
   constants_known_ = settled_ = false;
   last_count_ = -1;
-  for (StreamValue& value : values_) value.begin_push(0);
+  for (StreamValue& value : values_) value.begin_signal();
+  repeats_ = 0;
   for (Step& step : steps_) {
     step.stretch = {};
     if (step.state_bytes > 0) std::memset(step.bindings.state, 0, static_cast<size_t>(step.state_bytes));
@@ -100,7 +101,6 @@ void StreamSession::check_inputs(std::span<const TensorView> inputs) const {
 
 // Puts the next samples in place, or as many zeros where `inputs` is empty.
 void StreamSession::take_inputs(std::span<const TensorView> inputs, int64_t count) {
-  for (size_t i = 0; i < values_.size(); ++i) values_[i].begin_push(state_.ends[i]);
   for (size_t i = 0; i < plan_->inputs.size(); ++i) {
     TensorView place{plan_->input_type(i), value_of(plan_->inputs[i].value).fresh, plan_->device};
     if (!timed(place.type)) {
@@ -118,8 +118,8 @@ void StreamSession::take_inputs(std::span<const TensorView> inputs, int64_t coun
     } else if (count > 0) {
       convert(inputs[i], place);
     }
-    state_.ends[root] += count;
-    value.stretch.end = state_.ends[root];
+    value.stretch.end = value.stretch.begin + count;
+    state_.ends[root] = value.stretch.end;
     value.show();
   }
   if (!constants_known_) run_constants();
@@ -151,25 +151,32 @@ void StreamSession::set_stretch(size_t index) {
   }
 }
 
-void StreamSession::run_step(Step& step) {
-  for (const Read& read : step.reads) {
-    const StreamValue& value = *read.source;
-    if (step.apart) {
-      read.view->data = value.window(read.window.begin);
-    } else if (read.window == value.stretch) {
-      read.view->data = value.fresh;
-    } else {
-      read.view->data = read.gathered;
-      value.gather(read.window, read.gathered);
-    }
+// Where the step finds the window.
+void StreamSession::bind(const Step& step, const Read& read) {
+  const StreamValue& value = *read.source;
+  if (step.apart) {
+    read.view->data = value.window(read.window.begin);
+  } else if (read.window == value.stretch) {
+    read.view->data = value.fresh;
+  } else {
+    read.view->data = read.gathered;
+    value.gather(read.window, read.gathered);
   }
+}
+
+void StreamSession::run_step(Step& step) {
+  for (const Read& read : step.reads) bind(step, read);
   for (const Made& made : step.made) {
     made.value->stretch = step.stretch;
     made.view->data = made.value->made();
   }
   step.bindings.window = {step.reads[0].window.begin, step.stretch.begin};
   run_kernel(step);
-  if (!step.shows) return;
+  if (step.shows) show(step);
+}
+
+// What was not made in the band can be read there.
+void StreamSession::show(const Step& step) {
   for (const Made& made : step.made) made.value->show();
 }
 
@@ -177,30 +184,86 @@ void StreamSession::run_kernel(const Step& step) const {
   try {
     step.kernel->run(context_, step.bindings);
   } catch (const Error& error) {
-    throw error.at(plan_->steps[static_cast<size_t>(&step - steps_.data())].where);
+    fail(step, error);
   }
 }
 
-// `repeats`: everything is as in the last push, but later.
-void StreamSession::run_steps(bool repeats) {
+void StreamSession::fail(const Step& step, const Error& error) const {
+  throw error.at(plan_->steps[static_cast<size_t>(&step - steps_.data())].where);
+}
+
+void StreamSession::run_steps() {
   for (size_t i = 0; i < steps_.size(); ++i) {
-    Step& step = steps_[i];
-    if (step.constant) continue;
-    if (repeats) {
-      step.stretch = step.stretch.next(step.stretch.size());
-      for (Read& read : step.reads) {
-        const int64_t later = read.source->stretch.size();
-        read.window = {read.window.begin + later, read.window.end + later};
-      }
-    } else {
-      set_stretch(i);
+    if (steps_[i].constant) continue;
+    set_stretch(i);
+    if (steps_[i].stretch.size() > 0) run_step(steps_[i]);
+  }
+  for (size_t i = 0; i < values_.size(); ++i) state_.ends[i] = values_[i].stretch.end;
+}
+
+// For pushes as the last, whose stretches still stand in the values and steps: what they will change.
+void StreamSession::prepare_repeats() {
+  moved_.clear();
+  repeated_.clear();
+  followed_.clear();
+  for (StreamValue& value : values_) value.followed = value.kept > 0;
+  for (const PlanPort& port : plan_->inputs) value_of(port.value).followed = true;
+  for (const PlanPort& port : plan_->outputs) value_of(port.value).followed = true;
+  for (Step& step : steps_) {
+    if (step.constant || step.stretch.size() == 0) continue;
+    step.gathers = !step.apart && std::ranges::any_of(
+                                      step.reads, [](const Read& read) { return read.window != read.source->stretch; });
+    for (const Read& read : step.reads) {
+      StreamValue& value = *read.source;
+      value.followed = value.followed || step.gathers;
+      if (!step.apart || value.kept == 0) continue;
+      moved_.push_back({read.view, &value, (read.window.begin - value.stretch.begin) * value.inner});
     }
-    if (step.stretch.size() > 0) run_step(step);
+    for (const Made& made : step.made) {
+      if (made.value->in_band) moved_.push_back({made.view, made.value, 0});
+    }
+    repeated_.push_back({&step, step.reads[0].source->stretch.size(), step.stretch.size()});
   }
-  for (size_t i = 0; i < values_.size(); ++i) {
-    state_.ends[i] = values_[i].stretch.end;
-    values_[i].keep();  // only now: what was just stored is slow to load again
+  for (StreamValue& value : values_) {
+    if (value.followed) followed_.push_back(&value);
   }
+}
+
+// The stretches of followed values are this push's already.
+void StreamSession::repeat_steps() {
+  for (const Moved& moved : moved_) moved.view->data = moved.value->place + moved.offset;
+  const Step* now = nullptr;
+  try {
+    for (const Repeated& repeated : repeated_) {
+      Step& step = *repeated.step;
+      now = &step;
+      step.bindings.window.input += repeated.inputs;
+      step.bindings.window.output += repeated.outputs;
+      if (step.gathers) {
+        for (Read& read : step.reads) {
+          const int64_t later = read.source->stretch.size();
+          read.window = {read.window.begin + later, read.window.end + later};
+          bind(step, read);
+        }
+      }
+      step.kernel->run(context_, step.bindings);
+      if (step.shows) show(step);
+    }
+  } catch (const Error& error) {
+    fail(*now, error);
+  }
+  ++repeats_;
+}
+
+// Values that were not followed come to the time of the others.
+void StreamSession::end_repeats() {
+  for (size_t i = 0; i < values_.size() && repeats_ > 0; ++i) {
+    StreamValue& value = values_[i];
+    const int64_t later = value.followed ? 0 : repeats_ * value.stretch.size();
+    value.stretch = {value.stretch.begin + later, value.stretch.end + later};
+    state_.ends[i] = value.stretch.end;
+  }
+  repeats_ = 0;
 }
 
 std::span<const TensorView> StreamSession::collect() {
@@ -259,8 +322,18 @@ std::span<const TensorView> StreamSession::push(std::span<const TensorView> inpu
 
 void StreamSession::advance(std::span<const TensorView> inputs, int64_t count, bool repeats) {
   try {
-    take_inputs(inputs, count);
-    run_steps(repeats);
+    if (repeats) {
+      if (repeats_ == 0) prepare_repeats();
+      for (StreamValue* value : followed_) value->begin_push(true);
+      take_inputs(inputs, count);
+      repeat_steps();
+    } else {
+      end_repeats();
+      for (StreamValue& value : values_) value.begin_push(false);
+      take_inputs(inputs, count);
+      run_steps();
+    }
+    for (const StreamValue* value : kept_) value->keep();  // only now: what was just stored is slow to load again
   } catch (...) {
     state_.finished = true;  // values stand at different times now: only reset() helps
     throw;
@@ -285,10 +358,11 @@ void StreamSession::feed_silence(std::span<const TensorView> inputs) {
 std::span<const TensorView> StreamSession::finish() {
   if (state_.finished)
     throw Error(ErrorCategory::kUnsupported, "finish after finish or a failure; reset() begins a new signal");
+  end_repeats();
   times_.check_end(state_);
-  for (size_t i = 0; i < values_.size(); ++i) values_[i].begin_push(state_.ends[i]);
+  for (StreamValue& value : values_) value.begin_push(false);
   state_.finished = true;
-  if (constants_known_) run_steps(false);
+  if (constants_known_) run_steps();
   return collect();
 }
 

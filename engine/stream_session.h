@@ -55,7 +55,7 @@ class StreamSession {
   // What a step reads of an input that has time, and what it makes.
   struct Read {
     TensorView* view = nullptr;
-    const StreamValue* source = nullptr;
+    StreamValue* source = nullptr;
     Stretch window;
     std::byte* gathered = nullptr;  // where it is put together for a kernel that takes no rows apart
   };
@@ -73,9 +73,21 @@ class StreamSession {
     const Kernel* kernel = nullptr;
     Stretch stretch;  // of its outputs
     bool constant = false;
-    bool apart = false;  // the kernel takes rows apart
-    bool shows = false;  // someone reads in the band what is not made there
+    bool apart = false;    // the kernel takes rows apart
+    bool shows = false;    // someone reads in the band what is not made there
+    bool gathers = false;  // a window is put together
     int64_t state_bytes = 0;
+  };
+  // What a push does to the bindings that is like the one before it: an address in a band, and the window's times.
+  struct Moved {
+    TensorView* view = nullptr;
+    const StreamValue* value = nullptr;
+    int64_t offset = 0;  // bytes from its place
+  };
+  struct Repeated {
+    Step* step = nullptr;
+    int64_t inputs = 0;
+    int64_t outputs = 0;
   };
   struct Output {
     std::byte* joined = nullptr;  // what is handed out where it is not just what was made: [outer, times, inner]
@@ -93,9 +105,15 @@ class StreamSession {
   void check_inputs(std::span<const TensorView> inputs) const;
   void take_inputs(std::span<const TensorView> inputs, int64_t count);
   void run_constants();
-  void run_steps(bool repeats);
+  void run_steps();
   void run_step(Step& step);
+  void prepare_repeats();
+  void repeat_steps();
+  void end_repeats();
+  static void bind(const Step& step, const Read& read);
+  static void show(const Step& step);
   void run_kernel(const Step& step) const;
+  [[noreturn]] void fail(const Step& step, const Error& error) const;
   void advance(std::span<const TensorView> inputs, int64_t count, bool repeats);
   void set_stretch(size_t index);
   void feed_silence(std::span<const TensorView> inputs);
@@ -111,7 +129,12 @@ class StreamSession {
   Context context_;
   Buffer arena_;
   std::vector<StreamValue> values_;
+  std::vector<const StreamValue*> kept_;  // those of which some past is
   std::vector<Step> steps_;
+  int64_t repeats_ = 0;  // pushes so far that were as the one before them; then:
+  std::vector<StreamValue*> followed_;
+  std::vector<Moved> moved_;
+  std::vector<Repeated> repeated_;
   std::vector<Output> outputs_;
   std::vector<TensorView> output_views_;
   int64_t state_bytes_ = 0;

@@ -22,6 +22,7 @@ struct StreamValue {
   int64_t kept = 0;            // times of the past; 0: none is kept, and all below is fresh
   int64_t ring = 0;            // times of the past and of one push
   bool in_band = false;        // made there, and nowhere else
+  bool followed = false;       // through repeated pushes: someone asks for its stretch
   std::byte* fresh = nullptr;  // [outer, times of the stretch, inner], unless in_band
   std::byte* band = nullptr;   // [outer, band_row(), inner]
   Stretch stretch;             // what this push made
@@ -36,11 +37,15 @@ struct StreamValue {
   std::byte* window(int64_t time) const { return place + (time - stretch.begin) * inner; }
   int64_t window_row() const { return kept == 0 ? stretch.size() : band_row(); }
 
-  // Nothing is made yet of what comes after `end`.
-  void begin_push(int64_t end) {
+  void begin_signal() {
+    stretch = {};
+    at = kept;
+  }
+  // What comes next is not made yet, or `repeats`: will be as long as the last.
+  void begin_push(bool repeats) {
     at += stretch.size();
     if (at >= kept + ring) at -= ring;
-    stretch = {end, end};
+    stretch = stretch.next(repeats ? stretch.size() : 0);
     place = kept == 0 ? fresh : band + at * inner;
   }
   // What was made can be read as a window.

@@ -5,6 +5,7 @@
 
 #include "engine/error.h"
 #include "layers/channel_affine.h"
+#include "layers/conv1d/conv1d_mixed.h"
 #include "layers/epilogue.h"
 
 namespace strand::graphs {
@@ -76,12 +77,33 @@ std::optional<Node> absorbed(const Node& producer, const Node& consumer, std::sp
   return layer == nullptr ? std::nullopt : std::optional(joined(producer, consumer, port, std::move(layer)));
 }
 
+// The producer as part of what the consumer, a fused node, adds to its sums.
+std::optional<Node> mixed(const Node& producer, const Node& consumer, std::span<const TensorType> types) {
+  if (!producer.fused.empty() || producer.inputs.size() != 1 || consumer.fused.empty()) return {};
+  const auto port = static_cast<int>(std::ranges::find(consumer.inputs, producer.outputs[0]) - consumer.inputs.begin());
+  auto layer = layers::mixed(*consumer.layer, types_of(consumer.inputs, types), port, *producer.layer,
+                             types_of(producer.inputs, types));
+  if (layer == nullptr) return {};
+  Node node = consumer;
+  node.layer = std::move(layer);
+  node.where += " + " + producer.type + " '" + producer.path + "'";
+  node.inputs[static_cast<size_t>(port)] = producer.inputs[0];
+  const auto adds = std::ranges::find_if(
+      node.fused, [&](const FusedLayer& part) { return std::ranges::count(part.inputs, port) > 0; });
+  for (int& input : adds->inputs) input = input == port ? kBefore : input <= kBefore ? input - 1 : input;
+  node.fused.insert(adds, {producer.path, producer.type, producer.layer, {port}, "mix."});
+  node.type.clear();
+  for (const FusedLayer& part : node.fused) node.type += (node.type.empty() ? "" : " + ") + part.type;
+  return node;
+}
+
 // Both as one node; nothing where the producer can't take the consumer.
 std::optional<Node> fused(const Node& producer, const Node& consumer, std::span<const TensorType> types,
                           const WeightsOf& weights) {
   if (producer.outputs.size() != 1 || consumer.outputs.size() != 1) return {};
   std::optional<Node> node = folded(producer, consumer, types, weights);
   if (!node) node = absorbed(producer, consumer, types);
+  if (!node) node = mixed(producer, consumer, types);
   if (!node) return {};
   const bool same = node->inputs.size() == node->layer->inputs().size() &&
                     node->layer->infer(types_of(node->inputs, types)) == types_of(node->outputs, types);

@@ -18,14 +18,16 @@ namespace strand::graphs {
 
 constexpr int kAbsent = -1;  // stands for the value of an optional input that is not connected
 
-constexpr int kBefore = -2;  // stands for the output of the layer before, in a fused node
+// In a fused node, stands for the output of the layer before, and kBefore - 1 for that of the layer before that one.
+constexpr int kBefore = -2;
 
 // One of the layers that a fused node was made of.
 struct FusedLayer {
   std::string path;
   std::string type;
   std::shared_ptr<const layers::Layer> layer;
-  std::vector<int> inputs;  // of the fused node, by index, or kBefore
+  std::vector<int> inputs;   // of the fused node, by index, or from kBefore on downwards
+  std::string weights = {};  // what goes before its parameters' names, where the fused layer has them too
 };
 
 struct Node {

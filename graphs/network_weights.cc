@@ -228,6 +228,11 @@ layers::Weights weights_of(const Node& node, const NetworkWeights& weights, Devi
   if (node.folded != nullptr) {
     for (const auto& [name, tensor] : *node.folded) result.set(name, tensor);
   }
+  for (const FusedLayer& part : node.fused) {
+    const auto found = weights.find(part.path);
+    if (part.weights.empty() || found == weights.end()) continue;
+    for (const auto& [name, tensor] : found->second) result.set(part.weights + name, tensor);
+  }
   for (const layers::Parameter& parameter : node.layer->parameters()) {
     if (parameter.name != "epilogue") continue;
     for (const FusedLayer& part : node.fused) {

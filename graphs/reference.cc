@@ -10,6 +10,12 @@ namespace {
 
 constexpr int64_t kWorkspaceLimit = int64_t{256} << 20;  // bytes
 
+// What a FusedLayer's input says of the outputs so far.
+template <class T>
+const T& before(const std::vector<T>& made, int input) {
+  return made[made.size() - 1 - static_cast<size_t>(kBefore - input)];
+}
+
 }  // namespace
 
 TensorType in_double(TensorType type) {
@@ -28,17 +34,17 @@ ReferenceLayer::~ReferenceLayer() = default;
 ReferenceLayer::ReferenceLayer(const Network& network, const Node& node, std::span<const TensorType> inputs) {
   outputs_ = node.layer->infer(inputs);
   if (node.layer->is_view()) return;
-  std::vector<TensorType> before;
+  std::vector<TensorType> made;  // by the parts so far
   for (const FusedLayer& fused : node.fused) {
     std::vector<TensorType> types;
     for (const int input : fused.inputs)
-      types.push_back(input == kBefore ? before[0] : inputs[static_cast<size_t>(input)]);
+      types.push_back(input <= kBefore ? before(made, input) : inputs[static_cast<size_t>(input)]);
     Node part;
     part.path = fused.path;
     part.where = node.where;
     part.layer = fused.layer;
     parts_.push_back({ReferenceLayer(network, part, types), fused.inputs});
-    before = fused.layer->infer(types);
+    made.push_back(fused.layer->infer(types)[0]);
   }
   WeightStore store;
   const layers::Weights weights = network.weights(node, Device{}, store);
@@ -71,15 +77,16 @@ std::vector<Tensor> ReferenceLayer::run_kernel(const Kernel& kernel, const Conte
 std::vector<Tensor> ReferenceLayer::run(const Context& context, std::span<const TensorView> inputs) const {
   if (kernel_ != nullptr) return run_kernel(*kernel_, context, inputs);
   if (!parts_.empty()) {
-    std::vector<Tensor> before;
+    std::vector<Tensor> made;
     for (const Part& part : parts_) {
       std::vector<TensorView> views;
       for (const int input : part.inputs) {
-        views.push_back(input == kBefore ? before[0].view() : inputs[static_cast<size_t>(input)]);
+        views.push_back(input <= kBefore ? before(made, input).view() : inputs[static_cast<size_t>(input)]);
       }
-      before = part.layer.run(context, views);
+      made.push_back(std::move(part.layer.run(context, views)[0]));
     }
-    return before;
+    made.erase(made.begin(), made.end() - 1);
+    return made;
   }
   Tensor result(outputs_.front());
   copy_bytes(result.view().data, {}, inputs.front().data, {}, result.type().bytes());

@@ -1,4 +1,5 @@
 #include <limits>
+#include <string_view>
 
 #include "tests/make_layer.h"
 #include "tests/run_pieces.h"
@@ -65,6 +66,35 @@ TEST_CASE("Add is in the order of its inputs") {
   for (const float value : {1e8F, -1e8F, 0.5F, 0.25F, 0.125F, 1.0F}) inputs.push_back(tensor_of({1}, {value}));
   for_each_implementation(*layer, inputs, {},
                           [](const std::string&, std::span<const float> y) { CHECK(y[0] == 1.875F); });
+}
+
+// Short ones are combined all at once, long ones some at a time, and by threads.
+TEST_CASE("inputs of one shape are combined in their order, however many and long") {
+  for (const Shape& shape :
+       {Shape{1}, Shape{2, 3, 31}, Shape{3, 64}, Shape{2, 1500}, Shape{3, 5001}, Shape{3, 40001}}) {
+    for (const size_t count : {2U, 8U, 9U, 23U}) {
+      const std::vector<Tensor> inputs = random_tensors(std::vector<Shape>(count, shape));
+      for (const int threads : {1, 3}) {
+        for (const char* type : {"Add", "Subtract", "Multiply", "Divide"}) {
+          const auto result = run_implementation(*make_layer(type), "cpu.native", inputs, {}, DType::kFloat32, threads);
+          int64_t wrong = 0;
+          for (size_t i = 0; i < static_cast<size_t>(shape.elements()); ++i) {
+            float expected = inputs[0].as<const float>()[i];
+            for (size_t k = 1; k < count; ++k) {
+              const float next = inputs[k].as<const float>()[i];
+              const std::string_view name = type;
+              expected = name == "Add"        ? expected + next
+                         : name == "Subtract" ? expected - next
+                         : name == "Multiply" ? expected * next
+                                              : expected / next;
+            }
+            wrong += result[0].as<const float>()[i] == expected ? 0 : 1;
+          }
+          CHECK_MESSAGE(wrong == 0, type << " of " << count << " " << to_string(shape) << ", seed " << test_seed());
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("combining takes NaN and Inf as float32 does") {

@@ -56,7 +56,8 @@ class Concat final : public Layer {
   int64_t dim_;
 };
 
-std::unique_ptr<Kernel> elementwise_cpu(Operation operation, std::optional<double> value);
+// `alike`: all inputs have the output's shape.
+std::unique_ptr<Kernel> elementwise_cpu(Operation operation, std::optional<double> value, bool alike);
 // The elements of an input for each index of the axes before `axis`.
 inline int64_t part_of(const TensorView& input, int axis) { return input.shape().elements(axis, input.shape().rank()); }
 std::unique_ptr<Kernel> concat_cpu(int axis);

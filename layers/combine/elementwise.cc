@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -90,7 +91,11 @@ TimeMap Elementwise::time_map(int input, int, std::span<const TensorType> inputs
 std::vector<Implementation> Elementwise::implementations(const PrepareArgs& args) const {
   std::vector<Implementation> list;
   combine_cuda(*this, args, list);
-  list.push_back(float32_implementation(args, "cpu.native", [this] { return elementwise_cpu(operation_, value_); }));
+  list.push_back(float32_implementation(args, "cpu.native", [this, &args] {
+    const Shape& shape = args.outputs[0].shape;
+    const bool alike = std::ranges::all_of(args.inputs, [&](const TensorType& input) { return input.shape == shape; });
+    return elementwise_cpu(operation_, value_, alike);
+  }));
   list.push_back(reference_implementation(args, [this] { return Reference{operation_, value_}; }));
   return list;
 }

@@ -12,57 +12,16 @@
 // An epilogue is applied to each tile while it is in the cache. For a gate the rows are packed so that a block holds
 // both halves of the same channels, and their sums stay in a second buffer.
 
-#include <Eigen/Core>
+#include "layers/conv1d/conv1d_cpu.h"
+
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstring>
-#include <type_traits>
-#include <vector>
 
 #include "engine/checked.h"
-#include "layers/conv1d/conv1d_cpu_tiling.h"
-#include "layers/conv1d/conv1d_strip_cpu.h"
 
 namespace strand::layers {
 namespace {
 
 constexpr int64_t kGateFloats = 12288;  // for the sums of gates: 48 KB more
-// Up to as many outputs a group, or floats of input (a stream's window, near the core anyway), copying the input costs
-// more than it saves.
-constexpr int64_t kDirectRows = 4;
-constexpr int64_t kDirectFloats = 65536;
-constexpr std::array<float, kRows> kNoBias{};
-
-// Up to kRows outputs of a group.
-struct Block {
-  const float* weight;  // [C_in / groups, K, rows]
-  const float* bias;    // [rows]
-  int64_t rows;
-};
-
-// What a run needs, the parts that a short one touches first.
-struct Conv {
-  std::vector<Block> blocks;            // by group
-  int64_t group_blocks = 0;             // in each
-  const float* coefficients = nullptr;  // [2, channels] of the epilogue, or null
-  bool adds_residual = false;           // with the sums; then `rest` is the epilogue without it
-  bool finishes = false;                // `rest` does something
-  bool direct = false;                  // the input may be read where it lies
-  bool single = false;                  // one batch element and group, no gate
-  int64_t group_in = 0;
-  int64_t group_out = 0;
-  Epilogue rest;
-  Conv1dProblem problem;
-  Tiling tiling;
-  std::vector<std::shared_ptr<const Buffer>> owners;
-
-  const float* own(std::shared_ptr<const Buffer> buffer) {
-    owners.push_back(std::move(buffer));
-    return reinterpret_cast<const float*>(owners.back()->data());
-  }
-};
-
 // What one run computes: a stretch of the signal, or all of it.
 struct Stretch {
   const Conv& conv;
@@ -79,7 +38,8 @@ struct Target {
   RowSpan<float> y;
   const Block* first;
   int64_t rows;
-  RowSpan<const float> residual;  // added to the finished sums, or null
+  Added added = Added::kNothing;    // to the finished sums
+  RowSpan<const float> residual{};  // which is this, or null
 };
 
 // The part of the input that a chunk of taps and `channels` channels need for `count` positions from `first`.
@@ -92,8 +52,12 @@ void fill(const Stretch& run, const TapChunk& chunk, const float* x, int64_t cha
       const int64_t needed = segment.count - run.conv.tiling.positions + count;
       const int64_t begin = first * p.stride - run.pad_left + segment.start;
       const bool inside = begin >= 0 && begin + (needed - 1) * p.stride < run.length;
-      if (inside && p.stride == 1) {
-        std::memcpy(target, x + begin, static_cast<size_t>(needed) * sizeof(float));
+      if (p.stride == 1 && (inside || p.padding_mode == PaddingMode::kZeros)) {
+        const int64_t from = std::clamp<int64_t>(-begin, 0, needed);
+        const int64_t to = std::clamp(run.length - begin, from, needed);
+        std::fill_n(target, from, 0.0F);
+        std::copy_n(x + std::clamp<int64_t>(begin, 0, run.length), to - from, target + from);
+        std::fill(target + to, target + needed, 0.0F);
       } else if (inside) {
         using Strided = Eigen::Map<const Eigen::ArrayXf, 0, Eigen::InnerStride<>>;
         Eigen::Map<Eigen::ArrayXf>(target, needed) = Strided(x + begin, needed, Eigen::InnerStride<>(p.stride));
@@ -108,19 +72,34 @@ void fill(const Stretch& run, const TapChunk& chunk, const float* x, int64_t cha
   }
 }
 
-// The target's rows for `count` positions, from the channels and taps in `in`; `skipped` (channel, tap) pairs of the
-// weights come before these; it `ends` with the last.
-void all_rows(const Stretch& run, const Operands& in, int64_t skipped, bool ends, const Target& to, int64_t count) {
-  const Conv& conv = run.conv;
-  const bool adds = ends && to.residual.data != nullptr;
-  const auto& strips = kStrips[skipped == 0 ? 1 : 0][adds ? 1 : 0];
+// The residual's part for a block from `row` on; one channel serves all rows.
+RowSpan<const float> added_to(const Target& to, int64_t row) {
+  return to.residual.data == nullptr ? to.residual : to.residual.from(row, 0);
+}
+
+// The target's rows for `count` positions, of all products.
+void whole_rows(const Conv& conv, const Operands& in, const Target& to, int64_t count) {
   const Block* block = to.first;
   for (int64_t row = 0; row < to.rows; row += kRows, ++block) {
-    Last last{ends ? block->bias : kNoBias.data()};
-    if (adds) last.residual = to.residual.from(row, 0);
-    strips[static_cast<size_t>(block->rows - 1)](in, block->weight + skipped * block->rows,
-                                                 conv.problem.kernel_size * block->rows, last, to.y.from(row, 0),
-                                                 count);
+    Last last = block->last;
+    last.residual = added_to(to, row);
+    block->whole(in, block->weight, conv.taps * block->rows, last, to.y.from(row, 0), count);
+  }
+}
+
+// From the channels and taps in `in`; `skipped` (channel, tap) pairs of the weights come before these; it `ends` with
+// the last.
+void all_rows(const Conv& conv, const Operands& in, int64_t skipped, bool ends, const Target& to, int64_t count) {
+  if (skipped == 0 && ends) return whole_rows(conv, in, to, count);
+  const Block* block = to.first;
+  for (int64_t row = 0; row < to.rows; row += kRows, ++block) {
+    Last last{kNoBias.data()};
+    if (ends) {
+      last = block->last;
+      last.residual = added_to(to, row);
+    }
+    const Strips strips = part_strips(block->rows, skipped == 0, ends ? to.added : Added::kNothing);
+    strips(in, block->weight + skipped * block->rows, conv.taps * block->rows, last, to.y.from(row, 0), count);
   }
 }
 
@@ -138,7 +117,7 @@ void sum_direct(const Stretch& run, const float* x, const Target& to, int64_t fi
   const Conv& conv = run.conv;
   const Operands in{x + first - run.pad_left, run.x_row, conv.group_in, conv.tiling.direct_offsets.data(),
                     conv.problem.kernel_size};
-  all_rows(run, in, 0, true, to, count);
+  whole_rows(conv, in, to, count);
 }
 
 // x: [C_in / groups, L] of one batch element and group.
@@ -151,7 +130,7 @@ void sum_tile(const Stretch& run, const float* x, const Target& to, int64_t firs
       const int64_t channels = std::min(step, run.conv.group_in - c);
       fill(run, chunk, x + c * run.x_row, channels, first, count, buffer);
       const bool ends = &chunk == &tiling.chunks.back() && c + channels == run.conv.group_in;
-      all_rows(run, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
+      all_rows(run.conv, {buffer, chunk.width, channels, tiling.offsets.data() + chunk.first_tap, chunk.taps},
                c * run.conv.problem.kernel_size + chunk.first_tap, ends, to, count);
     }
   }
@@ -162,7 +141,7 @@ void finish_tile(const Stretch& run, int64_t group, int64_t row, int64_t rows, i
   if (!run.conv.finishes) return;
   const float* coefficients = run.conv.coefficients == nullptr ? nullptr : run.conv.coefficients + group * rows;
   RowSpan<const float> residual;
-  if (run.residual.data != nullptr && !run.conv.adds_residual) residual = run.residual.from(row, first);
+  if (run.residual.data != nullptr && run.conv.added == Added::kNothing) residual = run.residual.from(row, first);
   finish_rows(run.conv.rest, coefficients, run.conv.problem.result_channels(), residual, run.y.from(row, first), rows,
               count);
 }
@@ -171,8 +150,11 @@ void finish_tile(const Stretch& run, int64_t group, int64_t row, int64_t rows, i
 void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row, int64_t first, float* buffer) {
   const int64_t rows = run.conv.group_out;
   const int64_t count = std::min(run.conv.tiling.positions, run.out_length - first);
-  Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows, {}};
-  if (run.conv.adds_residual) target.residual = run.residual.from(row, first);
+  Target target{run.y.from(row, first), run.conv.blocks.data() + group * run.conv.group_blocks, rows};
+  target.added = run.conv.added;
+  if (run.conv.added == Added::kResidual) target.residual = run.residual.from(row, first);
+  if (run.conv.added == Added::kMixed)
+    target.residual = {run.residual.from(row / run.conv.problem.out_channels, first).data, 0};
   sum_tile(run, x, target, first, count, buffer);
   finish_tile(run, group, row, rows, first, count);
 }
@@ -186,7 +168,7 @@ void compute_tile(const Stretch& run, int64_t group, const float* x, int64_t row
   const int64_t step = kGateFloats / run.conv.tiling.positions / kRows * kRows;
   for (int64_t done = 0; done < p.out_channels; done += step) {
     const int64_t rows = std::min(step, p.out_channels - done);
-    sum_tile(run, x, {{sums.data(), count}, run.conv.blocks.data() + done / kRows, rows, {}}, first, count, buffer);
+    sum_tile(run, x, {{sums.data(), count}, run.conv.blocks.data() + done / kRows, rows}, first, count, buffer);
     for (int64_t block = 0; block < rows; block += kRows) {
       const int64_t half = std::min(kRows, rows - block) / 2;
       for (int64_t r = 0; r < half; ++r) {
@@ -210,18 +192,9 @@ void convolve(const Conv& conv, const Context& context, const Bindings& bindings
               rows.empty() ? length : rows[0],
               {bindings.outputs[0].ptr<float>(), rows.empty() ? out_length : rows.back()},  // [N, channels, L_out]
               {}};
-  if (p.epilogue.residual != Epilogue::Residual::kNone)
-    run.residual = {bindings.inputs[1].ptr<const float>(), rows.empty() ? out_length : rows[1]};
+  if (conv.has_residual) run.residual = {bindings.inputs[1].ptr<const float>(), rows.empty() ? out_length : rows[1]};
   const auto* input = bindings.inputs[0].ptr<const float>();  // [N, C_in, L]
-  // Short chunks are one tile, and spared the divisions, the threads and the buffer.
   const bool one_tile = out_length <= conv.tiling.positions;
-  if (one_tile && conv.single && reads_direct(run, 0, out_length)) {
-    sum_direct(run, input,
-               {run.y, conv.blocks.data(), conv.group_out, conv.adds_residual ? run.residual : RowSpan<const float>{}},
-               0, out_length);
-    finish_tile(run, 0, 0, conv.group_out, 0, out_length);
-    return;
-  }
   const int64_t tiles = one_tile ? 1 : ceil_div(out_length, conv.tiling.positions);
   context.parallel_for(p.batch * p.groups * tiles, 1, [&](int64_t begin, int64_t end) {
     alignas(64) std::array<float, kBufferFloats> buffer;
@@ -239,95 +212,50 @@ void convolve(const Conv& conv, const Context& context, const Bindings& bindings
   });
 }
 
+// Short chunks are spared the divisions, the threads and the buffer, and everything else that takes as long as their
+// sums do.
+bool convolve_short(const Conv& conv, const Bindings& bindings) {
+  const TensorView& input = bindings.inputs[0];
+  const TensorView& output = bindings.outputs[0];
+  const int64_t length = input.shape().sizes()[2];
+  const int64_t count = output.shape().sizes()[2];
+  const int64_t begin = bindings.window.output - bindings.window.input - conv.pad_left;
+  const int64_t end = begin + (count + kNarrow - 1) / kNarrow * kNarrow + conv.reach;
+  if (count > conv.short_outputs || length > conv.short_inputs || begin < 0 || end > length) return false;
+  const int64_t* rows = bindings.rows.data();
+  const Operands in{input.ptr<const float>() + begin, rows == nullptr ? length : rows[0], conv.group_in, conv.offsets,
+                    conv.taps};
+  const RowSpan<float> y{output.ptr<float>(), rows == nullptr ? count : rows[bindings.rows.size() - 1]};
+  RowSpan<const float> residual;
+  if (conv.has_residual) residual = {bindings.inputs[1].ptr<const float>(), rows == nullptr ? count : rows[1]};
+  if (conv.added == Added::kMixed) residual.stride = 0;  // one row for all
+  int64_t row = 0;
+  for (const Block& block : conv.blocks) {
+    Last last = block.last;
+    if (conv.added != Added::kNothing) last.residual = residual.from(row, 0);
+    block.whole(in, block.weight, conv.taps * block.rows, last, y.from(row, 0), count);
+    row += block.rows;
+  }
+  if (!conv.finishes) return true;
+  if (conv.added != Added::kNothing) residual = {};
+  finish_rows(conv.rest, conv.coefficients, conv.group_out, residual, y, conv.group_out, count);
+  return true;
+}
+
 class ConvKernel final : public Kernel {
  public:
   explicit ConvKernel(Conv conv) : conv_(std::move(conv)) {}
   bool takes_rows_apart() const override { return true; }
-  void run(const Context& context, const Bindings& bindings) const override { convolve(conv_, context, bindings); }
+  void run(const Context& context, const Bindings& bindings) const override {
+    if (!convolve_short(conv_, bindings)) convolve(conv_, context, bindings);
+  }
 
  private:
   Conv conv_;
 };
 
-// The output channel that stands in packed row `row`: for gates a block is its channels' first halves, then the second.
-int64_t channel_of(const Conv1dProblem& p, int64_t row) {
-  if (!p.epilogue.gated) return row;
-  const int64_t block = row / kRows * kRows;
-  const int64_t half = std::min(kRows, p.out_channels - block) / 2;
-  const int64_t channel = block / 2 + (row - block) % half;
-  return row - block < half ? channel : p.out_channels / 2 + channel;
-}
-
-// [C_out, C_in / groups, K] -> by group and block of kRows outputs: [C_in / groups, K, rows].
-void pack_weight(const Conv1dProblem& p, std::span<const float> weight, float* target) {
-  for (int64_t group = 0; group < p.groups; ++group) {
-    for (int64_t o = 0; o < p.group_out(); o += kRows) {
-      const int64_t rows = std::min(kRows, p.group_out() - o);
-      std::array<const float*, kRows> source{};
-      for (int64_t r = 0; r < rows; ++r) {
-        source[static_cast<size_t>(r)] = weight.data() + channel_of(p, group * p.group_out() + o + r) * p.reduction();
-      }
-      for (int64_t i = 0; i < p.reduction(); ++i) {
-        for (int64_t r = 0; r < rows; ++r) *target++ = source[static_cast<size_t>(r)][i];
-      }
-    }
-  }
-}
-
 }  // namespace
 
-Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& args) {
-  Implementation result{"cpu.eigen", DeviceType::kCpu, "", {}};
-  if (args.inputs[0].dtype != DType::kFloat32) {
-    result.declined = "computes in float32 only";
-    return result;
-  }
-  if (problem.epilogue.gated && problem.groups > 1) {
-    result.declined = "computes gates for one group only";
-    return result;
-  }
-  result.prepare = [problem, &args]() -> std::unique_ptr<Kernel> {
-    Conv conv;
-    conv.problem = problem;
-    conv.tiling = best_tiling(problem);
-    conv.direct = problem.stride == 1 && conv.tiling.chunks.size() == 1;
-    conv.single = problem.batch == 1 && problem.groups == 1 && !problem.epilogue.gated;
-    conv.group_in = problem.group_in();
-    conv.group_out = problem.group_out();
-    conv.group_blocks = ceil_div(conv.group_out, kRows);
-    const Epilogue& epilogue = problem.epilogue;
-    conv.rest = epilogue;
-    conv.adds_residual =
-        !epilogue.gated &&
-        (epilogue.residual == Epilogue::Residual::kBefore ||
-         (epilogue.residual == Epilogue::Residual::kAfter && epilogue.function == Epilogue::Function::kIdentity));
-    if (conv.adds_residual) conv.rest.residual = Epilogue::Residual::kNone;
-    conv.finishes = !conv.rest.none();
-    const std::string order = epilogue.gated ? ".gates" : "";
-    const std::span<const float> weight = args.weights.host("weight");
-    const float* packed = conv.own(
-        args.weights.pack("weight.cpu.rows6" + order, static_cast<int64_t>(weight.size_bytes()),
-                          [&](std::byte* target) { pack_weight(problem, weight, reinterpret_cast<float*>(target)); }));
-    const float* bias = nullptr;
-    if (problem.has_bias) {
-      const std::span<const float> given = args.weights.host("bias");
-      bias = conv.own(
-          args.weights.pack("bias.cpu.rows6" + order, static_cast<int64_t>(given.size_bytes()), [&](std::byte* target) {
-            for (int64_t row = 0; row < problem.out_channels; ++row) {
-              reinterpret_cast<float*>(target)[row] = given[static_cast<size_t>(channel_of(problem, row))];
-            }
-          }));
-    }
-    for (int64_t channel = 0; channel < problem.out_channels;) {
-      const int64_t rows = std::min(kRows, conv.group_out - channel % conv.group_out);
-      conv.blocks.push_back(
-          {packed + channel * problem.reduction(), bias == nullptr ? kNoBias.data() : bias + channel, rows});
-      channel += rows;
-    }
-    if (epilogue.by_channel()) conv.coefficients = conv.own(args.weights.floats("epilogue"));
-    return std::make_unique<ConvKernel>(std::move(conv));
-  };
-  return result;
-}
+std::unique_ptr<Kernel> conv_kernel(Conv conv) { return std::make_unique<ConvKernel>(std::move(conv)); }
 
 }  // namespace strand::layers

@@ -15,11 +15,17 @@ struct Operands {
   std::shared_ptr<const Buffer> weight;        // [C_out, C_in / groups, K]
   std::shared_ptr<const Buffer> bias;          // [C_out], or null
   std::shared_ptr<const Buffer> coefficients;  // [2, channels], or null
+  std::shared_ptr<const Buffer> mix;           // [C_out] of a residual of one channel (conv1d_mixed.h), or null
+  std::shared_ptr<const Buffer> mix_bias;      // [C_out], or null
 };
 
 Operands operands(const Conv1dProblem& problem, const PrepareArgs& args) {
-  return {problem, args.weights.doubles("weight"), problem.has_bias ? args.weights.doubles("bias") : nullptr,
-          problem.epilogue.by_channel() ? args.weights.doubles("epilogue") : nullptr};
+  return {problem,
+          args.weights.doubles("weight"),
+          problem.has_bias ? args.weights.doubles("bias") : nullptr,
+          problem.epilogue.by_channel() ? args.weights.doubles("epilogue") : nullptr,
+          args.weights.has("mix.weight") ? args.weights.doubles("mix.weight") : nullptr,
+          args.weights.has("mix.bias") ? args.weights.doubles("mix.bias") : nullptr};
 }
 
 // One sum, or with `magnitude` that of its terms' magnitudes.
@@ -40,6 +46,10 @@ double sum_at(const Operands& conv, const Conv1dProblem& p, const T* x, int64_t 
     }
   }
   return sum;
+}
+
+double at(const std::shared_ptr<const Buffer>& buffer, int64_t i) {
+  return buffer == nullptr ? 0 : reinterpret_cast<const double*>(buffer->data())[i];
 }
 
 // y, or with `magnitude` the error of a float32 run of it, in units of eps times the factor of its sums.
@@ -70,8 +80,15 @@ void convolve(const Operands& conv, const Context& context, const Bindings& bind
       for (int64_t t = 0; t < length; ++t) {
         const int64_t i = row * length + t;
         const Estimate gate = epilogue.gated ? sum(channels + o, t) : Estimate{};
-        const Estimate result = finished(epilogue, parameters, sum(o, t), gate,
-                                         residual == nullptr ? 0.0 : static_cast<double>(residual[i]));
+        Estimate own = sum(o, t);
+        double added =
+            residual == nullptr ? 0 : static_cast<double>(residual[conv.mix == nullptr ? i : n * length + t]);
+        if (conv.mix != nullptr) {
+          const double product = added * at(conv.mix, o);
+          added = product + at(conv.mix_bias, o);
+          if (magnitude) own.error += sum_factor(1) * (std::fabs(product) + std::fabs(at(conv.mix_bias, o)));
+        }
+        const Estimate result = finished(epilogue, parameters, own, gate, added);
         y[i] = static_cast<T>(magnitude ? result.error / factor : result.value);
       }
     }
