@@ -108,6 +108,15 @@ inline std::vector<Conv1dCase> geometry_cases() {
       }
     }
   }
+  // Strides of 8 and 16, whose positions are channels of their own on tensor cores; rows on and off 16 bytes.
+  for (const int64_t stride : {8, 16}) {
+    for (const int64_t kernel_size : {stride, 2 * stride, 2 * stride + 3}) {
+      for (const int64_t length : {1200, 1203}) {
+        cases.push_back({2, 20, 33, length, kernel_size, 1, stride, CasePadding(stride / 2, 3), 1, true});
+        cases.push_back({1, 6, 70, length, kernel_size, 1, stride, CasePadding(5, 4), 2, false, "reflect"});
+      }
+    }
+  }
   // Taps in several chunks on the CPU, the last of which has few taps and many channels.
   cases.push_back({1, 2, 3, 199 * 300 + 90, 200, 300, 1, CasePadding(0, 0), 1, true});
   cases.push_back({2, 3, 2, 500, 200, 40, 1, CasePadding(3980, 3980), 1, true});

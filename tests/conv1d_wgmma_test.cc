@@ -28,6 +28,11 @@ double octet_value(const WalkCase& c, const Geometry& g, int64_t group, int64_t 
     const int32_t element = elements[static_cast<size_t>(slot_row / g.octet_rows * 8 + i)];
     channel += element >> 16;
     position = slot_row % g.octet_rows * p.stride + (element & 0xFFFF) * p.dilation;
+  } else if (g.fold > 1) {
+    const int64_t value = slot_row / g.octet_rows * 8 + i;
+    REQUIRE(value < g.octets * 8);
+    channel += value / g.fold;
+    position = slot_row % g.octet_rows * p.stride + value % g.fold;
   } else {
     const int64_t phase = slot_row / g.phase_rows;
     const int64_t octet = slot_row % g.phase_rows / g.octet_rows;
@@ -47,7 +52,8 @@ int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
   int64_t largest = 0;
   for (int64_t row = 0; row < 4; ++row) {
     for (int64_t tile = 0; tile < 4; ++tile) {
-      for (int64_t tap = 0; tap < p.kernel_size; tap += g.stage_taps) {
+      for (int64_t stage = 0; stage < g.tap_stages; ++stage) {
+        const int64_t tap = stage * g.stage_taps;
         const int64_t first = row * p.length + tile * g.shape().columns * p.stride + tap * p.dilation - p.pad_left;
         largest = std::max(largest, (first % 4 + 4) % 4);
       }
@@ -104,7 +110,8 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       walk_problem(17, 20, 200, 5, 16, 3, 2),        walk_problem(48, 130, 140, 1, 1, 1, 0),
       walk_problem(24, 16, 999, 5, 2, 7, 3),         walk_problem(32, 100, 2000, 32, 16, 1, 8),
       walk_problem(256, 256, 900, 11, 1, 5, 25),     walk_problem(64, 32, 4500, 2, 1, 4096, 0),
-      walk_problem(20, 48, 3000, 256, 2, 3, 100),
+      walk_problem(20, 48, 3000, 256, 2, 3, 100),    walk_problem(64, 128, 2100, 16, 8, 1, 4),
+      walk_problem(6, 20, 3001, 9, 8, 1, 0),         walk_problem(3, 24, 5001, 33, 16, 1, 7),
   };
   for (const Conv1dProblem& p : problems) {
     for (const int products : {3, 1}) {

@@ -258,7 +258,7 @@ Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args
   result.tables = result.unscale + bytes(packed.unscale);
   // Everything that the layout depends on, and nothing that changes with batch or length alone.
   std::string key = "wgmma";
-  for (const int part : {static_cast<int>(g.layout), g.products, p.epilogue.gated ? 1 : 0, g.flat ? 1 : 0,
+  for (const int part : {static_cast<int>(g.layout), g.products, p.epilogue.gated ? 1 : 0, g.flat ? 1 : 0, g.fold,
                          g.stage_channels, g.stage_taps}) {
     key += "." + std::to_string(part);
   }
@@ -289,7 +289,7 @@ class WgmmaKernel final : public Kernel {
     a_.blocks_by = Divisor(blocks);
     a_.group_blocks_by = Divisor(blocks / p.groups);
     a_.position_tiles_by = Divisor(ceil_div(a_.out_length, g.shape().columns));
-    a_.positions_by = Divisor(g.positions);
+    a_.positions_by = Divisor(g.fold > 1 ? g.octet_rows : g.positions);
     a_.stride_by = Divisor(p.stride);
     a_.exact_only = tables_.exact_only;
     a_.stride_shift = std::countr_zero(static_cast<unsigned>(p.interleave.stride));

@@ -8,6 +8,9 @@
 //   shared: an octet is 8 channels. Positions are sorted by their remainder modulo the stride (a phase); within a
 //   phase,
 //           octet after octet. The octets overwrite the raw input that they are made of.
+//   folded: where the stride is 8 or 16, as shared of a Conv1d of stride 1 whose channels are the phases of the true
+//   ones
+//           (a channel for each position within a stride): an octet is 8 neighbours in x.
 //   flat:   an octet is 8 (channel, tap) pairs, a row an output position: for few channels, or strides so large that a
 //           stage would not fit. The octets lie behind the raw input.
 // A stage's steps are multiplied in chunks, after each of which the sums of the tensor cores (which round towards zero)
@@ -61,9 +64,10 @@ struct Geometry {
   Layout layout = Layout::kSplit;
   int products = 3;  // of float16 a float32 one; 1 where less precision was asked for: high parts alone
   bool flat = false;
+  int fold = 1;           // folded: the stride; else 1
   bool resident = false;  // all weights of one block of output channels stay in shared memory
   int stage_channels = 0;
-  int stage_taps = 0;
+  int stage_taps = 0;  // folded: of the strided kernel's, so many positions each
   int channel_stages = 0;
   int tap_stages = 0;
   int steps = 0;   // a stage
@@ -89,7 +93,7 @@ struct Geometry {
   // less to average its errors over.
   constexpr int sum_steps() const { return total_steps() > kShortSum ? 2 * chunk_steps : chunk_steps; }
   constexpr int step_bytes() const { return step_weight_rows(layout, products) * 16; }
-  constexpr int items() const { return octets * (flat ? shape().columns : positions); }
+  constexpr int items() const { return octets * (flat ? shape().columns : fold > 1 ? octet_rows : positions); }
 };
 
 // Fills in `geometry`, or says why the problem is not for warpgroup products.

@@ -49,8 +49,9 @@ __device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, uin
   if constexpr (Products > 1) *reinterpret_cast<uint4*>(octets + part_bytes + at) = low;
 }
 
-// Octets of 8 channels at a position, over the raw rows that they are made of. A thread has the same ones in all
-// stages, so that where each comes from and goes to is found once.
+// Octets of 8 channels at a position, or if folded of 8 neighbours in a channel, over the raw rows that they are made
+// of. A thread has the same ones in all stages, so that where each comes from and goes to is found once.
+template <bool Folded>
 struct SharedItems {
   int count;
   uint32_t places[kItemsPerThread];  // the first raw float, and above it the octet's row
@@ -63,11 +64,52 @@ struct SharedItems {
     for (int i = 0; i < kItemsPerThread; ++i) {
       const int item = thread + i * kConverterThreads;
       const auto octet = static_cast<int>(a.positions_by.divide(static_cast<uint32_t>(item)));
-      const int position = item - octet * g.positions;
-      const auto within = static_cast<int>(a.stride_by.divide(static_cast<uint32_t>(position)));
-      const int phase = position - within * static_cast<int>(a.stride_by.value);
-      const int row = phase * g.phase_rows + octet * g.octet_rows + within;
-      places[i] = static_cast<uint32_t>(octet * 8 * g.pitch + position) | static_cast<uint32_t>(row) << 16;
+      if constexpr (Folded) {
+        const int from = octet * 8 / g.fold * g.pitch + octet * 8 % g.fold + (item - octet * g.octet_rows) * g.fold;
+        places[i] = static_cast<uint32_t>(from) | static_cast<uint32_t>(item) << 16;
+      } else {
+        const int position = item - octet * g.positions;
+        const auto within = static_cast<int>(a.stride_by.divide(static_cast<uint32_t>(position)));
+        const int phase = position - within * static_cast<int>(a.stride_by.value);
+        const int row = phase * g.phase_rows + octet * g.octet_rows + within;
+        places[i] = static_cast<uint32_t>(octet * 8 * g.pitch + position) | static_cast<uint32_t>(row) << 16;
+      }
+    }
+  }
+
+  using Values = float[kItemsPerThread][8];
+
+  __device__ __forceinline__ void read_folded(const Arguments& a, uint32_t raw, const Leads& lead, Values& v) const {
+#pragma unroll
+    for (int i = 0; i < kItemsPerThread; ++i) {
+      if (i >= count) continue;
+      const uint32_t from = raw + (places[i] & 0xFFFF) * 4;
+      if ((lead.first | lead.step) == 0) {
+        const float4 low = load_shared4(from);
+        const float4 high = load_shared4(from + 16);
+        v[i][0] = low.x, v[i][1] = low.y, v[i][2] = low.z, v[i][3] = low.w;
+        v[i][4] = high.x, v[i][5] = high.y, v[i][6] = high.z, v[i][7] = high.w;
+      } else {
+        const uint32_t channel = a.positions_by.divide(places[i] >> 16) * 8 / a.g.fold;
+#pragma unroll
+        for (int c = 0; c < 8; ++c) v[i][c] = load_shared<float>(from + (lead(channel) + c) * 4);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void read_rows(const Arguments& a, uint32_t raw, const Leads& lead, Values& v) const {
+    uint32_t rows[8];
+#pragma unroll
+    for (int c = 0; c < 8; ++c) {
+      rows[c] = raw + (c * a.g.pitch + lead(c)) * 4;
+      asm volatile("" : "+r"(rows[c]));  // once a stage, not once an item
+    }
+#pragma unroll
+    for (int i = 0; i < kItemsPerThread; ++i) {
+      if (i >= count) continue;
+      const uint32_t from = (places[i] & 0xFFFF) * 4;
+#pragma unroll
+      for (int c = 0; c < 8; ++c) v[i][c] = load_shared<float>(rows[c] + from);
     }
   }
 
@@ -76,21 +118,11 @@ struct SharedItems {
   __device__ __forceinline__ void convert(const Arguments& a, const Shared& s, const Leads& lead, int slot,
                                           int parity) const {
     const Geometry& g = a.g;
-    const uint32_t raw = shared_address(s.slot(slot));
-    uint32_t rows[8];
-#pragma unroll
-    for (int c = 0; c < 8; ++c) {
-      rows[c] = raw + (c * g.pitch + lead(c)) * 4;
-      asm volatile("" : "+r"(rows[c]));  // once a stage, not once an item
-    }
-    float v[kItemsPerThread][8];
-#pragma unroll
-    for (int i = 0; i < kItemsPerThread; ++i) {
-      if (i < count) {
-        const uint32_t from = (places[i] & 0xFFFF) * 4;
-#pragma unroll
-        for (int c = 0; c < 8; ++c) v[i][c] = load_shared<float>(rows[c] + from);
-      }
+    Values v;
+    if constexpr (Folded) {
+      read_folded(a, shared_address(s.slot(slot)), lead, v);
+    } else {
+      read_rows(a, shared_address(s.slot(slot)), lead, v);
     }
     float largest = 0;
 #pragma unroll
@@ -170,16 +202,23 @@ __device__ __forceinline__ void convert_stages(const Arguments& a, const Shared&
   }
 }
 
+template <int Products, bool Folded>
+__device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s) {
+  const SharedItems<Folded> items(a);
+  convert_stages(a, s, [&](const Leads& lead, int slot, int parity) {
+    items.template convert<Products>(a, s, lead, slot, parity);
+  });
+}
+
 template <int Products>
 __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
   if (a.g.flat) {
     convert_stages(a, s,
                    [&](const Leads& lead, int slot, int parity) { convert_flat<Products>(a, s, lead, slot, parity); });
+  } else if (a.g.fold > 1) {
+    convert_shared<Products, true>(a, s);
   } else {
-    const SharedItems items(a);
-    convert_stages(a, s, [&](const Leads& lead, int slot, int parity) {
-      items.template convert<Products>(a, s, lead, slot, parity);
-    });
+    convert_shared<Products, false>(a, s);
   }
 }
 

@@ -32,7 +32,7 @@ struct Arguments {
   Divisor blocks_by;  // blocks of output channels, of all groups
   Divisor group_blocks_by;
   Divisor position_tiles_by;  // of a row
-  Divisor positions_by;       // g.positions
+  Divisor positions_by;       // g.positions; folded: g.octet_rows
   Divisor stride_by;
   bool exact_only;
   int stride_shift;  // of p.interleave

@@ -61,8 +61,9 @@ int spread(int64_t stride, int64_t phase_rows) {
 void lay_out(const Conv1dProblem& p, Geometry& g) {
   const int columns = g.shape().columns;
   g.channel_stages = to_int(ceil_div(p.group_in(), g.stage_channels));
-  g.tap_stages = to_int(ceil_div(p.kernel_size, g.stage_taps));
-  g.positions = to_int((columns - 1) * p.stride + (g.stage_taps - 1) * p.dilation + 1);
+  g.tap_stages = to_int(ceil_div(ceil_div(p.kernel_size, g.fold), g.stage_taps));
+  g.positions = g.fold > 1 ? (columns + g.stage_taps - 1) * g.fold
+                           : to_int((columns - 1) * p.stride + (g.stage_taps - 1) * p.dilation + 1);
   g.pitch = to_int(round_up(g.positions + largest_lead(p, g), 4));
   const int64_t raw = round_up(int64_t{g.stage_channels} * g.pitch * 4, 128);
   if (g.flat) {
@@ -71,13 +72,13 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
     g.octet_rows = columns;
     g.phase_rows = g.octets * columns;
   } else {
-    g.steps = g.stage_taps * g.stage_channels / 16;
-    g.octets = g.stage_channels / 8;
+    g.steps = g.stage_taps * g.stage_channels * g.fold / 16;
+    g.octets = g.stage_channels * g.fold / 8;
     g.octet_rows = to_int(ceil_div(g.positions, p.stride));
     g.phase_rows = g.octets * g.octet_rows;
-    g.phase_rows += spread(p.stride, g.phase_rows);
+    if (g.fold == 1) g.phase_rows += spread(p.stride, g.phase_rows);
   }
-  g.part_bytes = to_int((g.flat ? 1 : p.stride) * g.phase_rows * 16);
+  g.part_bytes = to_int((g.flat ? 1 : p.stride / g.fold) * g.phase_rows * 16);
   g.raw_bytes = g.flat ? to_int(raw) : 0;
   g.slot_bytes =
       to_int(round_up(g.flat ? raw + g.parts() * g.part_bytes : std::max<int64_t>(raw, g.parts() * g.part_bytes), 128));
@@ -130,17 +131,20 @@ int64_t cost(const Geometry& g) {
 
 // The best stage of this kind: all taps at once, so that each position is converted once, unless the dilation spreads
 // them so far that the gaps cost more; and as many channels as keep three stages in flight.
-bool best_stage(const Conv1dProblem& p, bool flat, int products, int64_t limit, Geometry& best) {
-  const int64_t padded = round_up(p.group_in(), flat ? 1 : 16);
+bool best_stage(const Conv1dProblem& p, bool flat, int64_t fold, int products, int64_t limit, Geometry& best) {
+  const int64_t unit = flat ? 1 : 16 / fold;  // of channels
+  const int64_t padded = round_up(p.group_in(), unit);
+  const int64_t taps = ceil_div(p.kernel_size, fold);
   bool found = false;
-  for (int64_t tap_stages = 1; tap_stages <= p.kernel_size; ++tap_stages) {
+  for (int64_t tap_stages = 1; tap_stages <= (fold > 1 ? 1 : taps); ++tap_stages) {
     Geometry g;
     g.layout = layout_for(p, products);
     g.products = products;
     g.flat = flat;
-    g.stage_taps = to_int(ceil_div(p.kernel_size, tap_stages));
-    if (ceil_div(p.kernel_size, g.stage_taps) != tap_stages) continue;
-    for (int64_t channels = flat ? 1 : 16; channels <= std::min<int64_t>(padded, 64); channels += flat ? 1 : 16) {
+    g.fold = to_int(fold);
+    g.stage_taps = to_int(ceil_div(taps, tap_stages));
+    if (ceil_div(taps, g.stage_taps) != tap_stages) continue;
+    for (int64_t channels = unit; channels <= std::min<int64_t>(padded, 64); channels += unit) {
       if (padded % channels != 0) continue;
       if (flat && channels * g.stage_taps > kMaxFlatReduction && channels > 1) break;
       g.stage_channels = to_int(channels);
@@ -223,9 +227,12 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
   if (!reason.empty()) return reason;
   const bool mostly_empty =
       p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
+  const bool folds = p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0;
+  geometry = {};
+  if (folds && best_stage(p, false, p.stride, products, shared_limit, geometry)) return "";
   for (const bool flat : {mostly_empty, !mostly_empty}) {
     geometry = {};
-    if (best_stage(p, flat, products, shared_limit, geometry)) return "";
+    if (best_stage(p, flat, 1, products, shared_limit, geometry)) return "";
   }
   return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
 }
@@ -237,8 +244,8 @@ std::vector<int32_t> step_rows(const Conv1dProblem& p, const Geometry& g) {
       rows.push_back(2 * step * g.octet_rows);
       continue;
     }
-    const int blocks = g.stage_channels / 16;
-    const int64_t shift = step / blocks * p.dilation;
+    const int blocks = g.stage_channels * g.fold / 16;
+    const int64_t shift = step / blocks * (g.fold > 1 ? g.fold : p.dilation);
     rows.push_back(
         to_int(shift % p.stride * g.phase_rows + int64_t{2} * (step % blocks) * g.octet_rows + shift / p.stride));
   }
@@ -273,13 +280,13 @@ PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<
     pairs.split(channel, exponent);
     for (int64_t index = 0; index < p.reduction(); ++index) {
       const int64_t c = index / p.kernel_size;
-      const int64_t tap = index % p.kernel_size;
+      const int64_t tap = index % p.kernel_size / g.fold;
       const int64_t stage = c / g.stage_channels * g.tap_stages + tap / g.stage_taps;
-      const int64_t local_c = c % g.stage_channels;
+      const int64_t local_c = c % g.stage_channels * g.fold + index % p.kernel_size % g.fold;
       const int64_t local_tap = tap % g.stage_taps;
       // Its place in the stage's reduction: step and value of the step.
       const int64_t flat = local_c * g.stage_taps + local_tap;
-      const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels / 16) + local_c / 16;
+      const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels * g.fold / 16) + local_c / 16;
       const int64_t k = g.flat ? flat % 16 : local_c % 16;
       for (int part = 0; part < g.parts(); ++part) {
         const WeightRow at = weight_row(g.layout, within, part);

@@ -111,27 +111,47 @@ struct Staging {
     __syncwarp();
   }
 
-  // Rows that are phases: `y` is that of the first output of the first channel, at or before y's beginning, `end` y's
-  // end from there.
+  // Rows that are phases. `y`: the tile's first output of the first channel, which may lie before or after what there
+  // is of y: [begin, end) from there. A lane's outputs are of the same phases in all its pieces.
   template <int Width>
   __device__ __forceinline__ void interleave(const Arguments& a, float* y, int begin, int end, int rows,
                                              const float* bias) const {
+    constexpr int kPieces = kStagedColumns / 32 / Width;  // times the stride
     const Interleave& between = a.p.interleave;
-    const int phases = between.phases();
-    for (int first_row = 0; first_row < rows; first_row += phases, y += between.length) {
-      const float other = between.divisor > 1 && bias != nullptr ? bias[first_row] : 0.0F;
-#pragma unroll 4
-      for (int first = lane * Width; first < kStagedColumns << a.stride_shift; first += 32 * Width) {
-        Floats<Width> v;
+    const bool whole = begin == 0 && end == kStagedColumns * between.stride;
+    const uint32_t step = (32 * Width >> a.stride_shift) * 4;
+    for (int first_row = 0; first_row < rows; first_row += between.phases(), y += between.length) {
+      uint32_t row_at[Width];
+      uint32_t swap[Width];  // as permuted() does
+      uint32_t at[Width];
+      bool has_taps[Width];
 #pragma unroll
-        for (int i = 0; i < Width; ++i) {
-          const int t = (first + i) >> a.stride_shift;
-          const int within = (first + i) & (between.stride - 1);
-          const bool has_taps = (within & (between.divisor - 1)) == 0;
-          const float z = load_shared<float>(memory + permuted(first_row + (within >> a.divisor_shift), t));
-          v[i] = has_taps ? z : other;
+      for (int i = 0; i < Width; ++i) {
+        const int within = (lane * Width + i) & (between.stride - 1);
+        const int row = first_row + (within >> a.divisor_shift);
+        row_at[i] = memory + row * kStagedColumns * 4;
+        swap[i] = (row & 3) * 32;
+        at[i] = (lane * Width + i) >> a.stride_shift << 2;
+        has_taps[i] = (within & (between.divisor - 1)) == 0;
+      }
+      const float other = between.divisor > 1 && bias != nullptr ? bias[first_row] : 0.0F;
+      float* to = y + lane * Width;
+      int first = lane * Width;
+      for (int turn = 0; turn < between.stride; ++turn, to += kStagedColumns) {
+        Floats<Width> v[kPieces];
+#pragma unroll
+        for (int piece = 0; piece < kPieces; ++piece) {
+#pragma unroll
+          for (int i = 0; i < Width; ++i) {
+            const float z = load_shared<float>(row_at[i] + (at[i] ^ swap[i]));
+            v[piece][i] = has_taps[i] ? z : other;
+            at[i] += step;
+          }
         }
-        if (first >= begin && first < end) v.store(y + first);
+#pragma unroll
+        for (int piece = 0; piece < kPieces; ++piece, first += 32 * Width) {
+          if (whole || (first >= begin && first < end)) v[piece].store(to + piece * 32 * Width);
+        }
       }
     }
   }
