@@ -72,6 +72,7 @@ std::shared_ptr<const Layer> mixed(const Layer& next, std::span<const TensorType
   const Conv1dProblem one = mix->problem(maker_inputs[0]);
   const bool pointwise = one.in_channels == 1 && one.kernel_size == 1 && one.stride == 1 && one.unpadded();
   if (!pointwise || !one.epilogue.none()) return nullptr;
+  if (maker_inputs[0].time_axis != inputs[1].time_axis) return nullptr;  // it goes by another axis, and is lost there
   return std::make_shared<MixedConv1d>(*conv, one.has_bias);
 }
 
