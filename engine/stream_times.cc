@@ -267,13 +267,19 @@ StreamSizes StreamTimes::sizes(int64_t max_chunk) const {
       }
     }
   };
+  const auto keep = [&](const StreamState& now) {
+    for (size_t value = 0; value < values; ++value) {
+      raise(sizes.history[value], now.ends[value] - kept_from(value, now));
+    }
+  };
+  StreamState begun = start();  // by a push of nothing, which makes what padding alone is enough for
+  advance(begun, 0);
+  keep(begun);
   StreamState later = start();  // by one push of the largest size
   advance(later, max_chunk);
   StreamState ended;
   until_repeats([&](int64_t, const StreamState& now) {
-    for (size_t value = 0; value < values; ++value) {
-      raise(sizes.history[value], now.ends[value] - kept_from(value, now));
-    }
+    keep(now);
     measure(now, later);
     advance(later, 1);
     ended = now;

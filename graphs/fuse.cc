@@ -5,7 +5,6 @@
 
 #include "engine/error.h"
 #include "layers/channel_affine.h"
-#include "layers/conv1d/conv1d_mixed.h"
 #include "layers/epilogue.h"
 
 namespace strand::graphs {
@@ -81,8 +80,8 @@ std::optional<Node> absorbed(const Node& producer, const Node& consumer, std::sp
 std::optional<Node> mixed(const Node& producer, const Node& consumer, std::span<const TensorType> types) {
   if (!producer.fused.empty() || producer.inputs.size() != 1 || consumer.fused.empty()) return {};
   const auto port = static_cast<int>(std::ranges::find(consumer.inputs, producer.outputs[0]) - consumer.inputs.begin());
-  auto layer = layers::mixed(*consumer.layer, types_of(consumer.inputs, types), port, *producer.layer,
-                             types_of(producer.inputs, types));
+  auto layer =
+      consumer.layer->mix(types_of(consumer.inputs, types), port, *producer.layer, types_of(producer.inputs, types));
   if (layer == nullptr) return {};
   Node node = consumer;
   node.layer = std::move(layer);

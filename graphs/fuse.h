@@ -1,7 +1,7 @@
 #pragma once
 // The pass that makes a layer and the only reader of its output one, where the first can take the second into its
 // weights (layers/channel_affine.h) or absorb it as an epilogue (layers/epilogue.h), or the second can compute the
-// first along with its sums (layers/conv1d/conv1d_mixed.h). It knows no layer by name. A function without state.
+// first along with its own sums (Layer::mix). It knows no layer by name. A function without state.
 
 #include <functional>
 #include <span>

@@ -141,10 +141,19 @@ class Verifier {
       for (const int64_t chunk : options_.chunks) {
         verify_stream(start, chunk, "of " + std::to_string(chunk), [chunk] { return chunk; });
       }
+      // Of all sizes, and each a few times: pushes like the one before go another way than others.
       std::mt19937_64 random(options_.seed);
       const int64_t most = std::min<int64_t>(length_, 1000);
-      verify_stream(start, most, "at random",
-                    [&] { return static_cast<int64_t>(random() % static_cast<uint64_t>(most + 1)); });
+      int64_t size = 0;
+      uint64_t times = 0;
+      verify_stream(start, most, "at random", [&] {
+        if (times == 0) {
+          size = static_cast<int64_t>(random() % static_cast<uint64_t>(most + 1) >> random() % 8);
+          times = 1 + random() % 6;
+        }
+        --times;
+        return size;
+      });
       verify_stream(start, length_, "of the whole", [&] { return length_; });
     }
   }

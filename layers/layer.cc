@@ -11,6 +11,11 @@ std::vector<float> Layer::epilogue_coefficients(const Weights& /*weights*/, int6
 
 std::shared_ptr<const Layer> Layer::absorb(const Epilogue& /*next*/) const { return nullptr; }
 
+std::shared_ptr<const Layer> Layer::mix(std::span<const TensorType> /*inputs*/, int /*port*/, const Layer& /*maker*/,
+                                        std::span<const TensorType> /*maker_inputs*/) const {
+  return nullptr;
+}
+
 std::vector<ChannelAffine> Layer::as_channel_affine(const Weights& /*weights*/) const { return {}; }
 
 std::optional<Folded> Layer::fold(std::span<const ChannelAffine> /*next*/, std::span<const TensorType> /*inputs*/,

@@ -116,6 +116,12 @@ class Layer {
   // more parameter, "epilogue". Null where the layer can't.
   virtual std::shared_ptr<const Layer> absorb(const Epilogue& next) const;
 
+  // This layer, on such inputs, with `maker`, on such inputs, at its input `port`: it takes there what the maker, whose
+  // output came there, takes as its only input. The maker's parameters follow its own, as "mix." and their names. Null
+  // where there is none.
+  virtual std::shared_ptr<const Layer> mix(std::span<const TensorType> inputs, int port, const Layer& maker,
+                                           std::span<const TensorType> maker_inputs) const;
+
   // What the layer does to each channel (axis 1), in double, where that is all that it does; else empty.
   virtual std::vector<ChannelAffine> as_channel_affine(const Weights& weights) const;
   // This layer, on such inputs, with `next` after it, as one with other weights. Nothing where there is none, or where

@@ -4,7 +4,6 @@
 
 #include <doctest/doctest.h>
 
-#include "layers/conv1d/conv1d_mixed.h"
 #include "tests/make_layer.h"
 
 namespace strand::testing {
@@ -87,9 +86,9 @@ TEST_CASE("a convolution with another one mixed in keeps its bound") {
     inputs.push_back(random_tensor({2, 1, 91}));
     const std::vector<TensorType> maker_inputs = {inputs[1].type()};
     const std::vector<TensorType> apart = {inputs[0].type(), maker->infer(maker_inputs)[0]};
-    const auto both = layers::mixed(*conv, apart, 1, *maker, maker_inputs);
+    const auto both = conv->mix(apart, 1, *maker, maker_inputs);
     REQUIRE(both != nullptr);
-    CHECK(layers::mixed(*conv, apart, 0, *maker, maker_inputs) == nullptr);
+    CHECK(conv->mix(apart, 0, *maker, maker_inputs) == nullptr);
     CHECK(both->infer(std::vector{inputs[0].type(), inputs[1].type()}) == conv->infer(apart));
     CHECK_THROWS_WITH_AS(both->infer(apart), "residual float32 [2, 7, 91], expected one channel", Error);
     CHECK(check_against_reference(*both, inputs, random_parameters(*both), "mixed", 2).run == 2);

@@ -188,6 +188,15 @@ TEST_CASE("a pointwise convolution of one channel is computed with the one that 
               {"one", "m", "sum"});
   check_fused(network(same, "kernel_size: 1", add, 8, "sum, m"), {"one", "m", "sum"});
   check_fused(network(same, "kernel_size: 1, implementation: cpu.reference", add), {"one", "m", "sum"});
+  // Where time lies along the batch neither convolution has it, but the channel that is mixed does.
+  check_fused(
+      "strand: 1\nname: turned\nweights: {seed: 4}\ninputs:\n  x: {shape: [2, 8, length], defaults: {length: 300}}\n"
+      "layers:\n" +
+          line("t", "Transpose", "dim0: 0, dim1: 2") +
+          line("c", "Conv1d", "in_channels: 8, out_channels: 5, kernel_size: 1") +
+          line("one", "Mean", "inputs: [t], dim: 1, keepdim: true") +
+          line("m", "Conv1d", "in_channels: 1, out_channels: 5, kernel_size: 1") + line("sum", "Add", "inputs: [c, m]"),
+      {"t", "one", "m", "sum"});
   const graphs::NetworkSummary summary =
       graphs::summarise(Network::from_memory(network(same, "kernel_size: 1", add), {}), {});
   CHECK(summary.layers[1].type == "Conv1d + Conv1d + Add");

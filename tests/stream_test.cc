@@ -21,7 +21,7 @@ void check_chunkings(const graphs::Network& network, int64_t length, graphs::Com
   options.dimensions[graphs::time_symbol(network.graph())] = length;
   const Tensor signal = random_tensor({2, network.graph().inputs[0].description.shape[1].size, length});
   const auto whole = run_whole(network, options, signal);
-  const std::vector<std::vector<int64_t>> chunkings = {{1}, {7}, {64}, {0, 3, 1, 0, 12, 5}, {length}};
+  const std::vector<std::vector<int64_t>> chunkings = {{1}, {7}, {64}, {0, 1}, {0, 3, 1, 0, 12, 5}, {length}};
   for (const std::vector<int64_t>& chunks : chunkings) {
     const int64_t largest = *std::ranges::max_element(chunks);
     StreamSession session(graphs::compile_stream(network, options, largest), {.max_chunk = largest});
@@ -87,6 +87,15 @@ TEST_CASE("pushes that repeat where rates differ, and the past is read by convol
                  "stride: 2, padding: 1}\n" +
                  "  - {name: v, type: Upsample, scale_factor: 3}\n" + conv("d", "kernel_size: 3, padding: 1", 2, 2)),
       {{6}, {60}, {64}, {9}, {1}, {12, 12, 12, 12, 7, 12, 12, 12, 0, 0, 12, 6, 6, 6, 60, 60, 60}});
+}
+
+// Padding alone makes some of `b`, which waits for `a`, which waits for a sample to mirror; later neither waits.
+TEST_CASE("a first push of nothing") {
+  const graphs::Network network =
+      network_of("  - {name: p, type: Pad, padding: [2, 0]}\n" +
+                 conv("a", "kernel_size: 3, padding: [2, 0], padding_mode: reflect") +
+                 "  - {name: b, type: ReLU, inputs: [p]}\n" + "  - {name: s, type: Multiply, inputs: [a, b]}\n");
+  for (const int64_t length : {7, 65}) check_chunkings(network, length);
 }
 
 TEST_CASE("branches of different delay meet") {

@@ -138,6 +138,26 @@ class Generator {
     return part;
   }
 
+  // A convolution and a pointwise one of one channel, added: one step, where nothing is in the way.
+  Part mixed_conv(const std::string& input) {
+    const std::string conv = name();
+    const std::string one = name();
+    const std::string mix = name();
+    Part part{layer(conv, "Conv1d", input, keeping_conv()), name()};
+    part.yaml += number(0, 1) == 0 ? layer(one, "Mean", input, "dim: 1, keepdim: true")
+                                   : layer(one, "Conv1d", input, "in_channels: 3, out_channels: 1, kernel_size: 1");
+    part.yaml += layer(
+        mix, "Conv1d", one,
+        std::string("in_channels: 1, out_channels: 3, kernel_size: 1, bias: ") + pick<std::string>({"true", "false"}));
+    part.yaml += layer(part.output, "Add", number(0, 1) == 0 ? conv + ", " + mix : mix + ", " + conv, "");
+    if (number(0, 2) == 0) return part;
+    const std::string last = name();
+    const std::string type = pick<std::string>({"ReLU", "LeakyReLU", "PReLU", "Tanh"});
+    part.yaml += layer(last, type, part.output, type == "PReLU" ? "num_parameters: 3" : "");
+    part.output = last;
+    return part;
+  }
+
   // Along the other axis order and back.
   Part recurrent(const std::string& input) {
     Part part;
@@ -152,9 +172,10 @@ class Generator {
   }
 
   Part part(const std::string& input) {
-    const int64_t kind = number(0, 16);
+    const int64_t kind = number(0, 18);
     if (kind < 3) return branches(input);
     if (kind == 3) return recurrent(input);
+    if (kind > 16) return mixed_conv(input);
     if (kind > 13) return finished_conv(input);
     const std::string own = name();
     const auto single = [&](const std::string& type, const std::string& fields) {
@@ -191,10 +212,9 @@ class Generator {
   int count_ = 0;
 };
 
-std::string yaml_of(const std::vector<Part>& parts) {
-  std::string yaml =
-      "strand: 1\nname: random\nweights: {seed: 5}\ninputs:\n  x: {shape: [2, 3, length], defaults: {length: 64}}\n"
-      "layers:\n";
+std::string yaml_of(const std::vector<Part>& parts, int64_t batch) {
+  std::string yaml = "strand: 1\nname: random\nweights: {seed: 5}\ninputs:\n  x: {shape: [" + std::to_string(batch) +
+                     ", 3, length], defaults: {length: 64}}\nlayers:\n";
   for (const Part& part : parts) yaml += part.yaml;
   return yaml;
 }
@@ -225,13 +245,14 @@ bool within_bounds(const Network& network, const TensorMap& inputs, const graphs
 enum class Outcome : uint8_t { kSame, kInvalid, kDifferent };
 
 // Offline, tiled and streamed. `story` tells of the first difference.
-Outcome check(const std::vector<Part>& parts, int64_t length, uint32_t seed, std::string& story, int& live_runs) {
+Outcome check(const std::vector<Part>& parts, int64_t batch, int64_t length, uint32_t seed, std::string& story,
+              int& live_runs) {
   TensorMap inputs;
-  Tensor x(TensorType{DType::kFloat32, {2, 3, length}, 2});
+  Tensor x(TensorType{DType::kFloat32, {batch, 3, length}, 2});
   graphs::fill_normal(x.as<float>(), seed);
   inputs.emplace("x", std::move(x));
   try {
-    const Network network = Network::from_memory(yaml_of(parts), {});
+    const Network network = Network::from_memory(yaml_of(parts, batch), {});
     graphs::VerifyOptions options;
     options.compile.dimensions["length"] = length;
     Session session(network.compile(options.compile));
@@ -279,25 +300,26 @@ TEST_CASE("random networks give the same bits offline, tiled, streamed and live"
   int live_runs = 0;  // that were not refused
   for (int tried = 0; checked < kNetworks && tried < 20 * kNetworks; ++tried) {
     std::vector<Part> parts = generator.parts();
+    const int64_t batch = generator.number(1, 2);
     int64_t length = generator.number(20, 160);
     const auto seed = static_cast<uint32_t>(tried);
     std::string story;
-    const Outcome outcome = check(parts, length, seed, story, live_runs);
+    const Outcome outcome = check(parts, batch, length, seed, story, live_runs);
     if (outcome == Outcome::kInvalid) continue;
     ++checked;
     if (outcome == Outcome::kSame) continue;
     for (size_t i = 0; i < parts.size();) {
       const std::vector<Part> fewer = without(parts, i);
-      if (!fewer.empty() && check(fewer, length, seed, story, live_runs) == Outcome::kDifferent) {
+      if (!fewer.empty() && check(fewer, batch, length, seed, story, live_runs) == Outcome::kDifferent) {
         parts = fewer;
         i = 0;
       } else {
         ++i;
       }
     }
-    while (length > 1 && check(parts, length - 1, seed, story, live_runs) == Outcome::kDifferent) --length;
-    check(parts, length, seed, story, live_runs);
-    FAIL_CHECK(story << " at length " << length << " (seed " << test_seed() << ")\n" << yaml_of(parts));
+    while (length > 1 && check(parts, batch, length - 1, seed, story, live_runs) == Outcome::kDifferent) --length;
+    check(parts, batch, length, seed, story, live_runs);
+    FAIL_CHECK(story << " at length " << length << " (seed " << test_seed() << ")\n" << yaml_of(parts, batch));
     return;
   }
   CHECK(checked == kNetworks);

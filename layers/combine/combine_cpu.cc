@@ -48,24 +48,10 @@ struct Batch {
 // count elements of one row, from `column` on.
 void combine_row(const Batch& batch, float* y, int64_t row, int64_t column, int64_t count) {
   Row result(y + row * batch.walk.row_length() + column, count);
-  const auto source_of = [&](size_t i) {
-    return batch.inputs[i].ptr<const float>() + batch.walk.row_offset(i, row) + (batch.walk.varies(i) ? column : 0);
-  };
-  const auto four_vary = [&](size_t i) {
-    for (size_t next = i; next < i + 4; ++next) {
-      if (next >= batch.inputs.size() || !batch.walk.varies(next)) return false;
-    }
-    return true;
-  };
   for (size_t i = 0; i < batch.inputs.size(); ++i) {
     const bool varies = batch.walk.varies(i);
-    const float* source = source_of(i);
-    if (batch.operation == Operation::kAdd && (i > 0 || !batch.begins) && four_vary(i)) {
-      // In the same order, but the result is read and written once for four.
-      const auto next = [&](size_t by) { return ConstRow(source_of(i + by), count); };
-      result = result + next(0) + next(1) + next(2) + next(3);
-      i += 3;
-    } else if (i > 0 || !batch.begins) {
+    const float* source = batch.inputs[i].ptr<const float>() + batch.walk.row_offset(i, row) + (varies ? column : 0);
+    if (i > 0 || !batch.begins) {
       fold(batch.operation, source, varies, result);
     } else if (varies) {
       result = ConstRow(source, count);

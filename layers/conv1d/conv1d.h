@@ -55,6 +55,8 @@ class Conv1d final : public Layer {
   ErrorBound error_bound(const PrepareArgs& args) const override;
   std::string tuning_key(std::span<const TensorType> inputs) const override;
   std::shared_ptr<const Layer> absorb(const Epilogue& next) const override;
+  std::shared_ptr<const Layer> mix(std::span<const TensorType> inputs, int port, const Layer& maker,
+                                   std::span<const TensorType> maker_inputs) const override;  // conv1d_mixed.cc
   std::optional<Folded> fold(std::span<const ChannelAffine> next, std::span<const TensorType> inputs,
                              const Weights& weights) const override;
   std::shared_ptr<const Layer> in_window(const Window& window, int64_t inputs, int64_t outputs) const override;

@@ -22,6 +22,7 @@ namespace strand::layers {
 namespace {
 
 constexpr int64_t kGateFloats = 12288;  // for the sums of gates: 48 KB more
+
 // What one run computes: a stretch of the signal, or all of it.
 struct Stretch {
   const Conv& conv;

@@ -40,12 +40,11 @@ struct Conv {
   int64_t group_blocks = 0;             // in each
   const float* coefficients = nullptr;  // [2, channels] of the epilogue, or null
   bool has_residual = false;            // a second input
-  Added added = Added::kNothing;        // to the sums; then `rest` is the epilogue without the residual
-  Bend bend = Bend::kNone;              // the sums; then `rest` is the epilogue without its function
+  Added added = Added::kNothing;        // to the sums by the strips
   bool finishes = false;                // `rest` does something
   bool direct = false;                  // the input may be read where it lies
   std::vector<float> slopes;            // LeakyReLU's, of a block
-  Epilogue rest;
+  Epilogue rest;                        // what the strips leave of the epilogue
   Conv1dProblem problem;
   Tiling tiling;
   std::vector<std::shared_ptr<const Buffer>> owners;

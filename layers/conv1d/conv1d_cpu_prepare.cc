@@ -20,10 +20,7 @@ int64_t channel_of(const Conv1dProblem& p, int64_t row) {
 
 // What the strips add to their sums.
 Added added_of(const Epilogue& epilogue, bool mixed) {
-  const bool before =
-      epilogue.residual == Epilogue::Residual::kBefore ||
-      (epilogue.residual == Epilogue::Residual::kAfter && epilogue.function == Epilogue::Function::kIdentity);
-  if (epilogue.gated || !before) return Added::kNothing;
+  if (epilogue.gated || epilogue.residual != Epilogue::Residual::kBefore) return Added::kNothing;
   return mixed ? Added::kMixed : Added::kResidual;
 }
 
@@ -94,8 +91,8 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
     const bool mixed = args.weights.has("mix.weight");  // what one channel's residual is to all
     conv.added = added_of(epilogue, mixed);
     if (conv.added != Added::kNothing) conv.rest.residual = Epilogue::Residual::kNone;
-    conv.bend = bend_of(conv);
-    if (conv.bend != Bend::kNone) conv.rest.function = Epilogue::Function::kIdentity;
+    const Bend bend = bend_of(conv);
+    if (bend != Bend::kNone) conv.rest.function = Epilogue::Function::kIdentity;
     if (epilogue.by_channel()) conv.coefficients = conv.own(args.weights.floats("epilogue"));
     conv.slopes.assign(kRows, static_cast<float>(epilogue.parameters[0]));
     conv.finishes = !conv.rest.none();
@@ -126,7 +123,7 @@ Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& arg
           {packed + channel * problem.reduction(),
            rows,
            {of(bias, zeros), {}, of(factors, zeros), of(shifts, zeros), of(conv.coefficients, conv.slopes.data())},
-           whole_strips(rows, conv.added, conv.bend)});
+           whole_strips(rows, conv.added, bend)});
       channel += rows;
     }
     return conv_kernel(std::move(conv));

@@ -62,17 +62,16 @@ std::shared_ptr<const Layer> MixedConv1d::with(const std::shared_ptr<const Layer
   return changed == nullptr ? nullptr : std::make_shared<MixedConv1d>(*changed, has_bias_);
 }
 
-std::shared_ptr<const Layer> mixed(const Layer& next, std::span<const TensorType> inputs, int port, const Layer& maker,
-                                   std::span<const TensorType> maker_inputs) {
-  const auto* conv = dynamic_cast<const Conv1d*>(&next);
-  const auto* mix = dynamic_cast<const Conv1d*>(&maker);
-  if (conv == nullptr || mix == nullptr || port != 1) return nullptr;
-  const Conv1dProblem sums = conv->problem(inputs[0]);
-  if (sums.epilogue.gated || sums.epilogue.residual != Epilogue::Residual::kBefore) return nullptr;
-  const Conv1dProblem one = mix->problem(maker_inputs[0]);
+std::shared_ptr<const Layer> Conv1d::mix(std::span<const TensorType> inputs, int port, const Layer& maker,
+                                         std::span<const TensorType> maker_inputs) const {
+  const auto* other = dynamic_cast<const Conv1d*>(&maker);
+  if (other == nullptr || port != 1) return nullptr;
+  if (fixed_.epilogue.gated || fixed_.epilogue.residual != Epilogue::Residual::kBefore) return nullptr;
+  const Conv1dProblem one = other->problem(maker_inputs[0]);
   const bool pointwise = one.in_channels == 1 && one.kernel_size == 1 && one.stride == 1 && one.unpadded();
   if (!pointwise || !one.epilogue.none()) return nullptr;
-  return std::make_shared<MixedConv1d>(*conv, one.has_bias);
+  if (maker_inputs[0].time_axis != inputs[1].time_axis) return nullptr;  // it goes by another axis, and is lost there
+  return std::make_shared<MixedConv1d>(*this, one.has_bias);
 }
 
 }  // namespace strand::layers

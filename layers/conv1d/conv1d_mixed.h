@@ -1,7 +1,7 @@
 #pragma once
 // A Conv1d and the pointwise Conv1d that makes its residual of one channel, as WaveNets add their conditioning:
 //   y[n, o, t] = f(g[n, o, t] + (w[o] * r[n, 0, t] + b[o]))
-// with g and f the Conv1d's. What a pass makes of the two, on the CPU: no description names it. Immutable.
+// with g and f the Conv1d's. What Conv1d::mix makes of the two, on the CPU: no description names it. Immutable.
 
 #include "layers/conv1d/conv1d.h"
 
@@ -28,10 +28,5 @@ class MixedConv1d final : public Layer {
   Conv1d conv_;  // with a residual before its function
   bool has_bias_;
 };
-
-// `next`, on such inputs, as a layer that also does what `maker`, on such inputs, does before its input `port`. Null
-// where there is none.
-std::shared_ptr<const Layer> mixed(const Layer& next, std::span<const TensorType> inputs, int port, const Layer& maker,
-                                   std::span<const TensorType> maker_inputs);
 
 }  // namespace strand::layers

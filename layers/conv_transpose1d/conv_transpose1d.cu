@@ -1,8 +1,7 @@
 // ConvTranspose1d on CUDA: a gather, a phase of the outputs at a time, so that no two threads write one output.
 //
 // Problem: of one phase C[o, p] = sum over r of W[o, r] * X[r, p], with p = (batch element, position m), r = (channel,
-//   tap of the phase), and X[r, p] the sample x[n, c, m - shift - j * shift_step]; C[o, p] is y[n, o, m * stride +
-//   ...].
+//   tap j of the phase), X[r, p] = x[n, c, m - shift - j * shift_step] and C[o, p] = y[n, o, m * stride + ...].
 // Two mappings:
 // - tiled: a block computes kOutputs channels x kPositions positions of one phase and group, a thread 4 x 4 sums. W
 //   (packed by tap, channels of output contiguous) and X come to shared memory kDepth rows at a time. Blocks ride
@@ -300,15 +299,15 @@ class InterleavedKernel final : public Kernel {
   void interleave(const Context& context, int64_t count, const float* z, float* y) const {
     const ConvTransposeProblem& p = problem_;
     const InterleaveRows<kGaps> outputs{static_cast<uint32_t>(p.out_channels),
-                                    static_cast<uint32_t>(p.offset - as_.first_position * p.stride),
-                                    static_cast<uint32_t>(p.out_length),
-                                    DivideBy(p.stride),
-                                    DivideBy(as_.divisor),
-                                    as_.phases,
-                                    as_.positions,
-                                    z,
-                                    bias_ == nullptr ? nullptr : reinterpret_cast<const float*>(bias_->data()),
-                                    y};
+                                        static_cast<uint32_t>(p.offset - as_.first_position * p.stride),
+                                        static_cast<uint32_t>(p.out_length),
+                                        DivideBy(p.stride),
+                                        DivideBy(as_.divisor),
+                                        as_.phases,
+                                        as_.positions,
+                                        z,
+                                        bias_ == nullptr ? nullptr : reinterpret_cast<const float*>(bias_->data()),
+                                        y};
     cuda::launch_rows(context, "ConvTranspose1d, interleaving", count * p.out_channels, outputs.fours(), outputs);
   }
   int64_t z_bytes() const {
