@@ -153,6 +153,25 @@ TEST_CASE("what is not for warpgroup products is declined with the reason") {
   CHECK(choose_geometry(walk_problem(64, 64, 100, 3, 17, 1, 0), kShared, g).find("stride") != std::string::npos);
 }
 
+// Sizes that were once counted in 32 bits: weights of 2^31 bytes and more a block of output channels, and rows of raw
+// input of 2^26 samples. Geometry alone, so that the weights need not exist.
+TEST_CASE("cuda.wgmma plans what is larger than 32 bits count") {
+  for (const Conv1dProblem& p :
+       {walk_problem(1024, 128, 8192, 4096, 1, 1, 0), walk_problem(2048, 128, 4096, 4096, 1, 1, 0),
+        walk_problem(3072, 128, 4096, 4096, 1, 1, 0), walk_problem(1024, 128, 9000, 8192, 8, 1, 0),
+        walk_problem(64, 64, 1 << 27, 3, 16, 1 << 25, 0)}) {
+    CAPTURE(p.in_channels);
+    CAPTURE(p.kernel_size);
+    Geometry g;
+    REQUIRE(choose_geometry(p, kShared, g) == "");
+    CHECK(g.weight_slot_bytes == int64_t{g.resident ? g.total_steps() : g.chunk_steps} * g.step_bytes());
+    CHECK(g.stage_channels * int64_t{g.pitch} * 4 <= kShared);
+    CHECK(g.shared_bytes > 0);
+    CHECK(g.shared_bytes <= kShared);
+    CHECK(g.slots * int64_t{g.slot_bytes} < g.shared_bytes);
+  }
+}
+
 TEST_CASE("weights that float16 pairs can't hold are computed in float32 by cuda.wgmma") {
   const Conv1dProblem p = walk_problem(64, 16, 100, 3, 1, 1, 0);
   Geometry g;

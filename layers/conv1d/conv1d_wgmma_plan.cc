@@ -94,9 +94,10 @@ bool fill_slots(const Geometry& laid_out, bool resident, int64_t limit, Geometry
   Geometry g = laid_out;
   g.resident = resident;
   g.weight_slots = resident ? 1 : 3;
-  g.weight_slot_bytes = (resident ? g.total_steps() : g.chunk_steps) * g.step_bytes();
+  const int64_t weights = int64_t{resident ? g.total_steps() : g.chunk_steps} * g.step_bytes();
   // What one barrier counts is limited.
-  if (g.weight_slot_bytes >= 1 << 20 || g.slot_bytes >= 1 << 20) return false;
+  if (weights >= 1 << 20 || g.slot_bytes >= 1 << 20) return false;
+  g.weight_slot_bytes = to_int(weights);
   g.slots = to_int(std::min<int64_t>(kMaxSlots, (limit - fixed_bytes(g)) / g.slot_bytes));
   if (g.slots < 2) return false;
   if (!resident && fixed_bytes(g) + g.weight_slot_bytes + int64_t{std::min(g.slots, 4)} * g.slot_bytes <= limit) {
@@ -109,7 +110,8 @@ bool fill_slots(const Geometry& laid_out, bool resident, int64_t limit, Geometry
 }
 
 bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
-  if ((g.stage_taps - 1) * p.dilation > kMaxIndex / 4) return false;
+  // No row is longer than all that there is, and so what follows fits 32 bits.
+  if ((g.stage_taps - 1) * p.dilation * g.fold > limit / 4) return false;
   lay_out(p, g);
   if (g.steps > kMaxSteps || g.octets * 8 > kMaxElements) return false;
   if (!g.flat && g.items() > kConverterThreads * kItemsPerThread) return false;
