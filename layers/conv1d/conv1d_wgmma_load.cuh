@@ -140,8 +140,8 @@ struct Cursor {
   }
 };
 
-// The floats between a boundary of 16 bytes in memory and the first position that a stage needs of a row. Rows are as
-// long as one another, so the numbers repeat after four rows.
+// The floats between a boundary of 16 bytes, counted from the beginning of x, and the first position that a stage needs
+// of a row. Rows are as long as one another, so the numbers repeat after four rows.
 struct Leads {
   uint32_t first;
   uint32_t step;
@@ -164,7 +164,7 @@ struct StagePlace {
     rows = min(a.g.stage_channels, a.group_in - channel);
     start = int64_t{tile.position} * a.p.stride + int64_t{tap_stage} * a.g.stage_taps * a.p.dilation - a.p.pad_left;
     lead.step = static_cast<uint32_t>(a.p.length) & 3;
-    lead.first = static_cast<uint32_t>(static_cast<int64_t>(reinterpret_cast<uintptr_t>(source) / 4) + start) & 3;
+    lead.first = static_cast<uint32_t>(source - a.x + start) & 3;
   }
 };
 
@@ -276,10 +276,10 @@ inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile
     const auto column = [&](int64_t position) {
       return static_cast<int>(max(int64_t{0}, min(int64_t{a.g.positions}, position - place.start)));
     };
-    // The last piece of x would be copied with what lies behind it.
+    // The last piece of x, of which the stage may end before the last sample, would be copied with what lies behind it.
     const int64_t size = a.p.batch * a.p.in_channels * a.p.length;
     const bool passes = place.source + place.rows * a.p.length == a.x + size && size % 4 != 0 &&
-                        place.start + a.g.positions >= a.p.length;
+                        place.start + a.g.positions + 3 > a.p.length;
     const bool zeros = a.p.padding_mode == PaddingMode::kZeros && aligned && !passes;
     if (lane == 0) s.first_lead(slot) = place.lead.first | (zeros ? kEdge : 0);
     if (zeros) return load_edge_rows(a, s, place, slot, column(0), column(a.p.length));
@@ -287,8 +287,8 @@ inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile
     if (lane == 0) arrive(barrier);
     return;
   }
-  if (lane == 0) s.first_lead(slot) = place.lead.first;
   if (elected()) {
+    s.first_lead(slot) = place.lead.first;
     arrive_expecting(barrier, place.rows * bytes);
     uint32_t target = shared_address(s.slot(slot));
     const float* from = place.source + place.start;
