@@ -287,7 +287,8 @@ struct TileEnd {
     const auto begin = static_cast<int>(max(int64_t{0}, -start));
     const auto end = static_cast<int>(min(int64_t{kStagedColumns} * between.stride, between.length - start));
     const float* bias = a.store.bias == nullptr ? nullptr : a.store.bias + channel;
-    const auto alignment = reinterpret_cast<uintptr_t>(y) / 4 | static_cast<uintptr_t>(between.length);
+    // Fours are stored or not as a whole, so their ends have to be those of rows too.
+    const auto alignment = reinterpret_cast<uintptr_t>(a.y) / 4 | static_cast<uintptr_t>(start | between.length);
     __syncwarp();
     if (alignment % 4 == 0) {
       staging.interleave<4>(a, y, begin, end, rows, bias);
