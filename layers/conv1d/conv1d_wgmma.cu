@@ -256,10 +256,11 @@ Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args
   result.exact_only = packed.exact_only;
   result.unscale = bytes(packed.halves);
   result.tables = result.unscale + bytes(packed.unscale);
-  // Everything that the layout depends on, and nothing that changes with batch or length alone.
+  // Everything that the layout depends on, and nothing else that changes with batch or length: the stride is 1 where
+  // there is but one output.
   std::string key = "wgmma";
   for (const int part : {static_cast<int>(g.layout), g.products, p.epilogue.gated ? 1 : 0, g.flat ? 1 : 0, g.fold,
-                         g.stage_channels, g.stage_taps}) {
+                         g.stage_channels, g.stage_taps, static_cast<int>(p.stride)}) {
     key += "." + std::to_string(part);
   }
   result.buffer = args.weights.pack(key, result.tables + bytes(tables), [&](std::byte* target) {
@@ -305,7 +306,9 @@ class WgmmaKernel final : public Kernel {
     cuda::check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(info.shared_memory_per_block)),
                 "conv1d cuda.wgmma");
-    const int64_t most = g.resident ? info.multiprocessors / blocks * blocks : info.multiprocessors;
+    // Whole sets of blocks where each keeps its weights: one, if the device (a part of one, say) is smaller than that.
+    const int64_t most =
+        g.resident ? std::max<int64_t>(info.multiprocessors / blocks, 1) * blocks : info.multiprocessors;
     grid_ = static_cast<unsigned>(std::min<int64_t>(a_.tiles, most));
   }
 
