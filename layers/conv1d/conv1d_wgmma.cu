@@ -1,19 +1,18 @@
 // cuda.wgmma: Conv1d as an implicit matrix product by warpgroups (wgmma, sm_90a), at float32's accuracy.
 //
 // Problem      y[n, o, t] = bias[o] + sum over c, k of w[o, c, k] * x[n, c, t * stride + k * dilation - pad_left]
-// Precision    as cuda.tensor: x and w are split into float16 pairs after scaling by powers of two (x: per stage, w:
-// per
-//              output channel); three products, in a stack four; summed by the tensor cores for up to four steps, then
-//              added to a float32 sum. A tile with an x that can't be scaled is computed by FMA in float32. In tf32,
-//              float16 and bfloat16 the product of the high parts alone: 11 bits, as TF32 has.
+// Precision    as cuda.tensor: x and w are split into float16 pairs after scaling by powers of two (x per stage, w per
+//              output channel); three products, in a stack four; summed by the tensor cores for up to four steps, in
+//              long sums eight, then added to a float32 sum. A tile with an x that can't be scaled is computed by FMA
+//              in float32. In tf32, float16 and bfloat16 the product of the high parts alone: 11 bits, as TF32 has.
 // Blocks       512 threads, one block a multiprocessor, which walks over tiles: warps 0 to 7 are two warpgroups that
 //              multiply and store, 8 to 14 convert, 15 starts copies. Rings of barriers are all that they share.
 // Stages       see conv1d_wgmma.h. Raw rows come by a bulk copy each (from the 16-byte boundary before them, so any
-//              length does); what padding or a row's end touches is written by the copying warp. They are converted
-//              once for all taps, over themselves.
+//              length does); zeros beside them are written over by the converters, other padding by the copying warp.
+//              They are converted once for all taps, over themselves (flat: behind them).
 // Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
-// Output       through shared memory, where each row's 16-byte boundaries are those in y: 16 bytes a lane whatever the
-//              length.
+// Output       through shared memory: 16, 8 or 4 bytes a lane, as the beginnings of all rows allow; a ConvTranspose1d's
+//              phases are interleaved on the way.
 // Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
 
 #include <algorithm>

@@ -5,16 +5,14 @@
 // taps, whose input is converted to float16 pairs in octets (8 values of the reduction, 16 bytes, a row) and multiplied
 // in steps of two octets. Here both operands are read from shared memory by descriptors that have no swizzle, so that a
 // row is 16 bytes and a tap is a shift by whole rows.
-//   shared: an octet is 8 channels. Positions are sorted by their remainder modulo the stride (a phase); within a
-//   phase,
+//   shared: an octet is 8 channels. Positions are sorted by their remainder modulo the stride (a phase); within one,
 //           octet after octet. The octets overwrite the raw input that they are made of.
-//   folded: where the stride is 8 or 16, as shared of a Conv1d of stride 1 whose channels are the phases of the true
-//   ones
-//           (a channel for each position within a stride): an octet is 8 neighbours in x.
+//   folded: where the stride is 8 or 16, as shared of a Conv1d of stride 1 that has a channel for each position within
+//           a stride of each true channel: an octet is 8 neighbours in x.
 //   flat:   an octet is 8 (channel, tap) pairs, a row an output position: for few channels, or strides so large that a
 //           stage would not fit. The octets lie behind the raw input.
-// A stage's steps are multiplied in chunks, after each of which the sums of the tensor cores (which round towards zero)
-// are added to float32 ones. Weights stay in shared memory where they fit, else they follow chunk by chunk.
+// A stage's steps are multiplied in chunks, after one or two of which the sums of the tensor cores (which round towards
+// zero) are added to float32 ones. Weights stay in shared memory where they fit, else they follow chunk by chunk.
 
 #include <cstdint>
 #include <span>
