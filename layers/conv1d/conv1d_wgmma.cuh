@@ -2,8 +2,6 @@
 // The instructions that cuda.wgmma is made of: barriers in shared memory, bulk copies, warpgroup products. They exist
 // on sm_90a alone; other architectures compile kernels that are never launched.
 
-#include <cuda_fp16.h>
-
 #include <cstdint>
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -161,14 +159,5 @@ __device__ __forceinline__ void multiply(float (&d)[64], uint64_t a, uint64_t b,
 }
 
 #endif
-
-// Two floats times a power of two as float16 pairs: high parts in `high`, what they miss in `low`.
-__device__ __forceinline__ void split(float a, float b, float scale, uint32_t& high, uint32_t& low) {
-  const __half2 h = __floats2half2_rn(a * scale, b * scale);
-  const float2 back = __half22float2(h);
-  const __half2 l = __floats2half2_rn(fmaf(a, scale, -back.x), fmaf(b, scale, -back.y));
-  high = *reinterpret_cast<const uint32_t*>(&h);
-  low = *reinterpret_cast<const uint32_t*>(&l);
-}
 
 }  // namespace strand::layers::wgmma

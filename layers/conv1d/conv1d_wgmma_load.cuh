@@ -14,6 +14,7 @@ namespace strand::layers::wgmma {
 
 using tensor::Divisor;
 using tensor::shared_address;
+using tensor::split;
 
 struct Arguments {
   const float* x;
