@@ -277,10 +277,10 @@ inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile
     const auto column = [&](int64_t position) {
       return static_cast<int>(max(int64_t{0}, min(int64_t{a.g.positions}, position - place.start)));
     };
-    // The last piece of x, of which the stage may end before the last sample, would be copied with what lies behind it.
-    const int64_t size = a.p.batch * a.p.in_channels * a.p.length;
-    const bool passes = place.source + place.rows * a.p.length == a.x + size && size % 4 != 0 &&
-                        place.start + a.g.positions + 3 > a.p.length;
+    // The last piece of 16 bytes might end behind x.
+    const int64_t end =
+        place.source - a.x + (place.rows - 1) * a.p.length + min(place.start + a.g.positions, a.p.length);
+    const bool passes = ((end + 3) & ~int64_t{3}) > a.p.batch * a.p.in_channels * a.p.length;
     const bool zeros = a.p.padding_mode == PaddingMode::kZeros && aligned && !passes;
     if (lane == 0) s.first_lead(slot) = place.lead.first | (zeros ? kEdge : 0);
     if (zeros) return load_edge_rows(a, s, place, slot, column(0), column(a.p.length));
