@@ -362,14 +362,13 @@ void append_conv1d(const ConvTransposeProblem& problem, const PrepareArgs& args,
   const auto conv = std::make_shared<AsConv>(problem, as, args, chunk);
   std::vector<Implementation> inner;
   conv1d_cuda(conv->as.conv, conv->args, inner);
+  Implementation fused;
+  if (as.interleaved) fused = interleaving(problem, as, args);
   for (size_t i = 0; i < inner.size(); ++i) {
     if (inner[i].name == "cuda.naive") continue;
-    if (as.interleaved) {
-      Implementation fused = interleaving(problem, as, args);
-      if (inner[i].name == fused.name && fused.declined.empty()) {
-        list.push_back(std::move(fused));
-        continue;
-      }
+    if (inner[i].name == fused.name && fused.declined.empty()) {
+      list.push_back(fused);
+      continue;
     }
     Implementation outer{inner[i].name, DeviceType::kCuda, inner[i].declined, {}};
     outer.prepare = [problem, as, chunk, conv, i, &args]() -> std::unique_ptr<Kernel> {
