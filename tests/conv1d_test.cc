@@ -120,6 +120,34 @@ TEST_CASE("conv1d: Inf and NaN") {
   }
 }
 
+// What is packed for one length serves others, of which one output is a problem of its own: its stride is 1.
+TEST_CASE("conv1d: weights that many outputs share with a single one") {
+  const Conv1dCase c{1, 16, 64, 0, 8, 1, 2, 0};
+  const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
+  const Parameters parameters = random_parameters(*layer);
+  for (const Device device : {Device{}, Device{DeviceType::kCuda, 0}}) {
+    if (device.is_cuda() && !cuda_available()) continue;
+    WeightStore store;
+    layers::Weights weights("test", device, store);
+    for (const auto& [name, tensor] : parameters) weights.set(name, tensor);
+    for (const int64_t length : {300, 8, 300}) {
+      const Tensor input = random_tensor({1, 16, length});
+      const Truth truth = reference_truth(*layer, {&input, 1}, parameters);
+      const std::vector<TensorType> types = {input.type()};
+      const std::vector<TensorType> outputs = layer->infer(types);
+      const layers::PrepareArgs args{types, outputs, device, kWorkspaceLimit, weights};
+      for (const layers::Implementation& implementation : layer->implementations(args)) {
+        if (!implementation.declined.empty() || (implementation.device == DeviceType::kCuda) != device.is_cuda())
+          continue;
+        if (implementation.name == "cpu.reference") continue;
+        const std::vector<Tensor> found = run_kernel(*implementation.prepare(), {&input, 1}, outputs, device);
+        const Comparison comparison = compare(found, truth);
+        CHECK_MESSAGE(comparison.wrong == 0, implementation.name << ", length " << length << ": " << comparison.first);
+      }
+    }
+  }
+}
+
 TEST_CASE("conv1d: cpu.eigen gives the same bits for any number of threads, and wherever a sample lies") {
   for (const Conv1dCase& c : {Conv1dCase{2, 33, 20, 900, 3, 5, 1}, Conv1dCase{1, 4, 4, 3000, 3, 16, 1, 0, 4},
                               Conv1dCase{1, 16, 1, 1200, 7, 1, 1}, Conv1dCase{1, 3, 9, 2000, 3, 700, 1},
