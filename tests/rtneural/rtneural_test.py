@@ -2,7 +2,8 @@
 """RTNeural's models, converted, against the outputs its authors recorded: rtneural_test.py STRAND [--device cuda]
 
 RTNeural feeds one sample at a time to models whose state starts at zero; causal networks give the same over the whole
-signal. The tolerances are its authors' own: 1e-6, 5e-6 for GRUs.
+signal. So both are done here: all of it at once, and, on the CPU, models of one input channel as a stream of single samples.
+The tolerances are its authors' own: 1e-6, 5e-6 for GRUs.
 """
 
 import json
@@ -60,6 +61,16 @@ def read_npy(path):
     return struct.unpack(f"<{(len(raw) - start) // struct.calcsize(kind)}{kind}", raw[start:])
 
 
+def compare(name, how, y, expected, tolerance):
+    want = [v for row in expected for v in row]
+    if len(y) != len(want):
+        sys.exit(f"{name}, {how}: {len(y)} values, expected {len(want)}")
+    worst = max(abs(a - b) for a, b in zip(y, want))
+    print(f"{name}, {how}: {worst:.2g} off, {tolerance:g} allowed")
+    if not worst <= tolerance:
+        sys.exit(f"{name}, {how}: too far off")
+
+
 def check(folder, name, x, expected, tolerance, run):
     write_npy(folder / "x.npy", x)
     for precision in ("float32", "float64"):
@@ -67,13 +78,15 @@ def check(folder, name, x, expected, tolerance, run):
             continue
         subprocess.run([*run, f"{folder / name}.yaml", "--input", f"{folder / 'x.npy'}", "--output",
                         f"{folder / 'y.npy'}", "--precision", precision], check=True, stdout=subprocess.DEVNULL)
-        y, want = read_npy(folder / "y.npy"), [v for row in expected for v in row]
-        if len(y) != len(want):
-            sys.exit(f"{name}: {len(y)} values, expected {len(want)}")
-        worst = max(abs(a - b) for a, b in zip(y, want))
-        print(f"{name} {precision}: {worst:.2g} off, {tolerance:g} allowed")
-        if not worst <= tolerance:
-            sys.exit(f"{name}: too far off")
+        compare(name, precision, read_npy(folder / "y.npy"), expected, tolerance)
+    if len(x) != 1 or "--device" in run:
+        return
+    stream = subprocess.run([run[0], "stream", f"{folder / name}.yaml", "--rate", "48000", "--chunk", "1"], check=True,
+                            input=struct.pack(f"<{len(x[0])}f", *x[0]), stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL).stdout
+    frames = struct.unpack(f"<{len(stream) // 4}f", stream)
+    channels = len(expected)
+    compare(name, "a sample at a time", [v for c in range(channels) for v in frames[c::channels]], expected, tolerance)
 
 
 def column(name):
