@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <string>
 
 #include "engine/checked.h"
 #include "engine/tensor.h"
@@ -121,6 +122,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       CAPTURE(p.stride);
       Geometry g;
       REQUIRE(choose_geometry(p, kShared, g, products) == "");
+      CHECK(g.fold == (p.stride % 8 == 0 && p.dilation == 1 ? p.stride : 1));
       CHECK(g.shared_bytes <= kShared);
       CHECK(g.slots >= 2);
       CHECK(g.slots <= kMaxSlots);
@@ -151,6 +153,21 @@ TEST_CASE("what is not for warpgroup products is declined with the reason") {
   CHECK(choose_geometry(walk_problem(64, 1, 100, 3, 1, 1, 0), kShared, g).find("1 output channels") !=
         std::string::npos);
   CHECK(choose_geometry(walk_problem(64, 64, 100, 3, 17, 1, 0), kShared, g).find("stride") != std::string::npos);
+}
+
+TEST_CASE("cuda.wgmma interleaves the phases of strides that are powers of two up to 8") {
+  Conv1dProblem p = walk_problem(64, 64, 100, 3, 1, 1, 0);
+  Geometry g;
+  for (const int stride : {1, 2, 4, 8}) {
+    for (int divisor = 1; divisor <= stride; divisor *= 2) {
+      p.interleave = {stride, divisor, 1, 98 * stride};
+      CHECK(choose_geometry(p, kShared, g) == "");
+    }
+  }
+  for (const int stride : {3, 6, 16}) {
+    p.interleave = {stride, 1, 0, 98 * stride};
+    CHECK(choose_geometry(p, kShared, g) == "interleaves " + std::to_string(stride) + " outputs a position");
+  }
 }
 
 // Sizes that were once counted in 32 bits: weights of 2^31 bytes and more a block of output channels, and rows of raw
