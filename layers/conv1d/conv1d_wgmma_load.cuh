@@ -335,6 +335,7 @@ inline __device__ void load(const Arguments& a, const Shared& s) {
     bool room = tile_index < a.tiles && phase_done(s.empty(raw.slot), raw.parity);
     room = __shfl_sync(~0U, static_cast<int>(room), 0) != 0;
     if (room) {
+      wait(s.empty(raw.slot), raw.parity);  // it has been free for one lane: now for all, which copy edges
       load_rows(a, s, tile, stage, raw.slot);
       raw.advance(g.slots);
       if (++stage == stages) {
