@@ -47,6 +47,20 @@ TEST_CASE("conv1d: groups and depthwise") { check_all(group_cases()); }
 TEST_CASE("conv1d: padding of every mode") { check_all(padding_cases()); }
 TEST_CASE("conv1d: few channels") { check_all(few_cases(), "cuda.few_channels"); }
 
+// cuda.wgmma and cuda.few_channels store 120 of 128 positions there: every layout, and rows that end all along the last
+// part.
+TEST_CASE("conv1d: long and odd rows of outputs") {
+  std::vector<Conv1dCase> cases = {{2, 64, 128, 2407, 3, 1, 1, 0}, {1, 16, 70, 2411, 5, 2, 1, 3},
+                                   {2, 16, 32, 2059, 3, 1, 1, 1},  {1, 16, 200, 2101, 3, 1, 1, 1},
+                                   {3, 48, 100, 2603, 1, 1, 1, 0}, {1, 4, 100, 2051, 15, 1, 1, 7},
+                                   {1, 1, 70, 12050, 10, 1, 5, 0}, {2, 1, 9, 2403, 7, 1, 1, 3}};
+  for (int64_t length = 2161; length < 2176; length += 2) {
+    cases.push_back({1, 16, 64, length, 3, 1, 1, 1});
+    cases.push_back({2, 1, 5, length, 3, 1, 1, 1});
+  }
+  check_all(cases);
+}
+
 TEST_CASE("conv1d: more than 65,535 positions, and tiles that do not fit") {
   check_all({{1, 2, 17, 70001, 3, 1, 1, 1},
              {1, 3, 2, 140003, 3, 4, 2, 0},

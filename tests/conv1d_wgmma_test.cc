@@ -55,7 +55,7 @@ int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
     for (int64_t tile = 0; tile < 4; ++tile) {
       for (int64_t stage = 0; stage < g.tap_stages; ++stage) {
         const int64_t tap = stage * g.stage_taps;
-        const int64_t first = row * p.length + tile * g.shape().columns * p.stride + tap * p.dilation - p.pad_left;
+        const int64_t first = row * p.length + tile * g.tile_columns() * p.stride + tap * p.dilation - p.pad_left;
         largest = std::max(largest, (first % 4 + 4) % 4);
       }
     }
@@ -71,7 +71,8 @@ double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, i
   const int64_t group = o / p.group_out();
   const auto [block_in_group, within] = channel_place(p, g, o % p.group_out());
   const int64_t block = group * ceil_div(p.group_out(), shape.channels) + block_in_group;
-  const int64_t t0 = t / shape.columns * shape.columns;
+  const int64_t tile = std::min(t / g.tile_columns(), g.position_tiles(output_length(p)) - 1);
+  const int64_t t0 = tile * g.tile_columns();
   double sum = 0;
   for (int64_t step = 0; step < g.total_steps(); ++step) {
     const int64_t stage = step / g.steps;
@@ -99,6 +100,27 @@ Conv1dProblem gated(Conv1dProblem p) {
   return p;
 }
 
+TEST_CASE("a warpgroup of cuda.wgmma stores whole sectors where rows share them and that pays") {
+  const auto stored = [](const Conv1dProblem& p) {
+    Geometry g;
+    REQUIRE(choose_geometry(p, kShared, g) == "");
+    return choose_stored_columns(p, g, output_length(p));
+  };
+  CHECK(stored(walk_problem(64, 128, 2405, 3, 1, 1, 0)) == 120);
+  CHECK(stored(walk_problem(64, 128, 2410, 3, 1, 1, 0)) == 128);  // rows of whole sectors
+  CHECK(stored(walk_problem(64, 128, 1205, 3, 1, 1, 0)) == 128);  // short rows
+  CHECK(stored(walk_problem(64, 128, 2405, 7, 1, 1, 0)) == 128);  // long sums
+  CHECK(stored(walk_problem(64, 128, 8000, 3, 3, 4, 0)) == 128);  // more to convert than to store
+  CHECK(stored(walk_problem(16, 16, 2405, 3, 1, 128, 0)) == 128);
+  for (const int64_t length : {int64_t{1}, int64_t{8}, int64_t{128}, int64_t{2401}, int64_t{2408}, int64_t{2409}}) {
+    Geometry g;
+    g.stored_columns = 120;
+    // The last part has 128 columns, the others 120.
+    CHECK(g.position_tiles(length) * 120 + 8 >= length);
+    CHECK((g.position_tiles(length) == 1 || (g.position_tiles(length) - 1) * 120 + 8 < length));
+  }
+}
+
 TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
   const Conv1dProblem problems[] = {
       gated(walk_problem(64, 128, 500, 2, 1, 4, 0)), gated(walk_problem(20, 20, 300, 3, 1, 1, 1)),
@@ -113,6 +135,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       walk_problem(256, 256, 900, 11, 1, 5, 25),     walk_problem(64, 32, 4500, 2, 1, 4096, 0),
       walk_problem(20, 48, 3000, 256, 2, 3, 100),    walk_problem(64, 128, 2100, 16, 8, 1, 4),
       walk_problem(6, 20, 3001, 9, 8, 1, 0),         walk_problem(3, 24, 5001, 33, 16, 1, 7),
+      walk_problem(64, 128, 2405, 3, 1, 1, 0),       walk_problem(16, 16, 2407, 3, 1, 1, 1),
   };
   for (const Conv1dProblem& p : problems) {
     for (const int products : {3, 1}) {
@@ -122,6 +145,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       CAPTURE(p.stride);
       Geometry g;
       REQUIRE(choose_geometry(p, kShared, g, products) == "");
+      g.stored_columns = choose_stored_columns(p, g, output_length(p));
       CHECK(g.fold == (p.stride % 8 == 0 && p.dilation == 1 ? p.stride : 1));
       CHECK(g.shared_bytes <= kShared);
       CHECK(g.slots >= 2);

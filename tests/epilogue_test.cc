@@ -46,7 +46,8 @@ TEST_CASE("every implementation of Conv1d keeps its bound with every epilogue") 
                                      {shape(2, 22, 5, 1, 1), Shape{2, 2, 2201}},   // cuda.few_channels: few inputs
                                      {shape(9, 16, 5, 1, 1), Shape{1, 9, 1303}},   // and few outputs
                                      {shape(20, 2, 3, 2, 1), Shape{2, 20, 1301}},  // by tap
-                                     {shape(6, 6, 5, 1, 6), Shape{2, 6, 300}}}) {
+                                     {shape(6, 6, 5, 1, 6), Shape{2, 6, 300}},
+                                     {shape(16, 50, 3, 1, 1), Shape{1, 16, 2053}}}) {  // rows that share sectors
     for (const Epilogue& epilogue : epilogues) {
       const std::shared_ptr<const layers::Layer> fused = layer->absorb(epilogue);
       REQUIRE(fused != nullptr);

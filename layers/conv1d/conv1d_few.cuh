@@ -11,16 +11,23 @@ constexpr int kFewOutputs = 8;       // a group: so few that the input is what m
 constexpr int kShortReduction = 48;  // products a sum: from here on tensor cores are faster, if they take the problem
 constexpr int kMostOutputsAtOnce = 16;  // sums a thread, times four
 
-// Stores a warp's 128 neighbours, all of which are there, by whole 16 bytes, whatever the alignment of the row: each
-// lane takes the last `Past` values of the lane before it. `target`: of the thread's first, Past floats past 16 bytes.
+// A lane's values with the last `Past` of the lane before it in front.
 template <int Past>
-__device__ __forceinline__ void store_past(float* target, const float (&values)[4]) {
-  const unsigned lane = threadIdx.x % 32;
+__device__ __forceinline__ float4 moved_by(const float (&values)[4]) {
   float moved[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) moved[i] = i < Past ? __shfl_up_sync(~0U, values[4 - Past + i], 1) : values[i - Past];
+  return make_float4(moved[0], moved[1], moved[2], moved[3]);
+}
+
+// Stores a warp's 128 neighbours, all of which are there, by whole 16 bytes, whatever the alignment of the row.
+// `target`: of the thread's first, Past floats past 16 bytes.
+template <int Past>
+__device__ __forceinline__ void store_past(float* target, const float (&values)[4]) {
+  const unsigned lane = threadIdx.x % 32;
+  const float4 moved = moved_by<Past>(values);
   if (Past == 0 || lane > 0) {
-    *reinterpret_cast<float4*>(target - Past) = make_float4(moved[0], moved[1], moved[2], moved[3]);
+    *reinterpret_cast<float4*>(target - Past) = moved;
   } else {
 #pragma unroll
     for (int i = 0; i < 4 - Past; ++i) target[i] = values[i];
@@ -50,6 +57,47 @@ __device__ __forceinline__ void store_four(float* target, const float (&values)[
       return store_past<2>(target, values);
     default:
       return store_past<3>(target, values);
+  }
+}
+
+// Where rows begin within a sector of 32 bytes, a warp stores the 15 whole ones of its 128 outputs, and the next warp
+// begins 120 further: what two warps write of one sector, memory would read first. `room`: as above; `begins`: the
+// warp's first output is the row's.
+constexpr int kSectorFloats = 8;
+constexpr int kWarpOutputs = 32 * kFewPositions;
+
+template <int Past>
+__device__ __forceinline__ void store_sectors_past(float* target, const float (&values)[4], int first) {
+  const float4 moved = moved_by<Past>(values);
+  const int column = static_cast<int>(threadIdx.x % 32) * kFewPositions - Past;
+  if (column >= first && column < first + kWarpOutputs - kSectorFloats) {
+    *reinterpret_cast<float4*>(target - Past) = moved;
+  }
+}
+
+__device__ __forceinline__ void store_sectors(float* target, const float (&values)[4], int64_t room, bool begins) {
+  const int column = static_cast<int>(threadIdx.x % 32) * kFewPositions;
+  const int64_t left = room + column;
+  const auto from = reinterpret_cast<uintptr_t>(target) / 4;
+  const int first = static_cast<int>(column - from) & (kSectorFloats - 1);
+  if (!begins && left > kWarpOutputs) {
+    switch (from % 4) {
+      case 0:
+        return store_sectors_past<0>(target, values, first);
+      case 1:
+        return store_sectors_past<1>(target, values, first);
+      case 2:
+        return store_sectors_past<2>(target, values, first);
+      default:
+        return store_sectors_past<3>(target, values, first);
+    }
+  }
+  // The row's ends, which no other warp has.
+  const int64_t last = left > kWarpOutputs ? first + kWarpOutputs - kSectorFloats : left;
+  if (!begins && left <= kSectorFloats) return;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (column + i >= (begins ? 0 : first) && column + i < last) target[i] = values[i];
   }
 }
 

@@ -6,7 +6,7 @@
 //   thread reads the (channel, tap) values of its four positions once, whatever stride, dilation and padding, and walks
 //   down the outputs. Tiles of a row ride grid.x fastest, so that what is written at a time lies side by side.
 // Shared memory: the weights, [output][reduction up to a multiple of 4], read as broadcasts of 16 bytes.
-// Stores: 16 bytes a lane, aligned, in rows of any alignment (conv1d_few.cuh).
+// Stores: 16 bytes a lane, aligned, in rows of any alignment, and whole sectors (conv1d_few.cuh).
 // Predicted (H200, 1.75 GHz, a warp instruction a cycle a quarter): for four outputs a thread issues 4 R multiply-adds,
 //   R / 4 loads of weights and some 12 more with R the reduction up to a multiple of 4. encodec_in (R 8): 46, so 61
 //   million a warp, 0.07 ms, under the 0.256 ms of its bytes; w2v2_fe0 (R 12): 63 and up to 10 for rows that are not
@@ -24,11 +24,13 @@ namespace strand::layers {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kOutputs = 64;  // a block
+constexpr int kOutputs = 64;   // a block
+constexpr int kMostTwice = 8;  // products of a sum, for some of them to be computed by two warps
 
 struct FewInputs {
   Conv1dProblem p;
   int64_t out_length;
+  int stored;                 // of a warp's 128 positions: see store_sectors
   tensor::Divisor tiles_by;   // of a row
   tensor::Divisor chunks_by;  // of a group's outputs
   tensor::Divisor groups_by;
@@ -82,13 +84,15 @@ __global__ void __launch_bounds__(kThreads, Reduction <= 8 ? 3 : 2)
   const float4* source = reinterpret_cast<const float4*>(weight) + channel * (Reduction / 4);
   for (int i = threadIdx.x; i < outputs * Reduction / 4; i += blockDim.x) weights[i] = source[i];
 
-  const int64_t positions = int64_t{blockDim.x} * kFewPositions;
-  const int64_t t = tile * positions + threadIdx.x * kFewPositions;
+  const int64_t positions = int64_t{blockDim.x / 32} * a.stored;
+  const int64_t end = (tile + 1) * positions + kWarpOutputs - a.stored;  // of what the block computes
+  const int64_t warp_t = tile * positions + threadIdx.x / 32 * a.stored;
+  const int64_t t = warp_t + threadIdx.x % 32 * kFewPositions;
   const int64_t first = tile * positions * p.stride - p.pad_left;
-  const int64_t last = first + (positions - 1) * p.stride + (p.kernel_size - 1) * p.dilation;
+  const int64_t last = (end - 1) * p.stride - p.pad_left + (p.kernel_size - 1) * p.dilation;
   const float* rows = x + (int64_t{n} * p.in_channels + group * p.group_in()) * p.length;
   float held[Reduction][kFewPositions];
-  if (first >= 0 && last < p.length && (tile + 1) * positions <= a.out_length) {
+  if (first >= 0 && last < p.length && end <= a.out_length) {
     hold_inputs<Reduction, true>(a, rows, t, held);
   } else {
     hold_inputs<Reduction, false>(a, rows, t, held);
@@ -109,7 +113,11 @@ __global__ void __launch_bounds__(kThreads, Reduction <= 8 ? 3 : 2)
       }
     }
     store.at(n, channel + o)(sums, t, 1, a.out_length);
-    store_four(target, sums, a.out_length - t);
+    if (Reduction > kMostTwice || a.stored == kWarpOutputs) {
+      store_four(target, sums, a.out_length - t);
+    } else {
+      store_sectors(target, sums, a.out_length - t, warp_t == 0);
+    }
   }
 }
 
@@ -132,12 +140,31 @@ int threads_of(int64_t out_length) {
   return static_cast<int>(std::min<int64_t>(kThreads, round_up(ceil_div(out_length, kFewPositions), 32)));
 }
 
+// Short rows have too many ends, long sums too much to do twice.
+int stored_of(const Conv1dProblem& p, int64_t out_length) {
+  constexpr int64_t kMinLength = 2048;
+  const bool shares = out_length % kSectorFloats != 0;
+  return shares && out_length >= kMinLength && p.reduction() <= kMostTwice ? kWarpOutputs - kSectorFloats
+                                                                           : kWarpOutputs;
+}
+
+// Of a row. The last warp with outputs stores all of its 128.
+int64_t tiles_of(const Conv1dProblem& p, int64_t out_length) {
+  const int stored = stored_of(p, out_length);
+  const int64_t positions = int64_t{threads_of(out_length) / 32} * stored;
+  return ceil_div(out_length - (kWarpOutputs - stored), positions);
+}
+
 template <int Reduction>
 std::unique_ptr<Kernel> few_inputs(const Conv1dProblem& p, const PrepareArgs& args) {
   const int64_t out_length = args.outputs[0].shape[2];
   const auto threads = static_cast<unsigned>(threads_of(out_length));
-  const FewInputs a{p, out_length, tensor::Divisor(ceil_div(out_length, threads * int64_t{kFewPositions})),
-                    tensor::Divisor(ceil_div(p.group_out(), kOutputs)), tensor::Divisor(p.groups)};
+  const FewInputs a{p,
+                    out_length,
+                    stored_of(p, out_length),
+                    tensor::Divisor(std::max<int64_t>(tiles_of(p, out_length), 1)),
+                    tensor::Divisor(ceil_div(p.group_out(), kOutputs)),
+                    tensor::Divisor(p.groups)};
   const auto blocks = static_cast<unsigned>(conv1d_few_inputs_blocks(p, out_length));
   const auto kernel = p.epilogue.none() ? few_inputs_kernel<Reduction, true> : few_inputs_kernel<Reduction, false>;
   return function_kernel([a, threads, blocks, kernel, weights = pack<Reduction>(p, args)](const Context& context,
@@ -153,7 +180,7 @@ std::unique_ptr<Kernel> few_inputs(const Conv1dProblem& p, const PrepareArgs& ar
 
 int64_t conv1d_few_inputs_blocks(const Conv1dProblem& problem, int64_t out_length) {
   const int64_t rows = checked_mul(checked_mul(problem.batch, problem.groups), ceil_div(problem.group_out(), kOutputs));
-  return checked_mul(rows, ceil_div(out_length, int64_t{threads_of(out_length)} * kFewPositions));
+  return checked_mul(rows, tiles_of(problem, out_length));
 }
 
 std::unique_ptr<Kernel> conv1d_few_inputs_kernel(const Conv1dProblem& problem, const PrepareArgs& args) {

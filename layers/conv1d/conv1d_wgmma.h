@@ -14,23 +14,27 @@
 // A stage's steps are multiplied in chunks, after one or two of which the sums of the tensor cores (which round towards
 // zero) are added to float32 ones. Weights stay in shared memory where they fit, else they follow chunk by chunk.
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "engine/checked.h"
 #include "layers/conv1d/conv1d.h"
 
 namespace strand::layers::wgmma {
 
 constexpr int kMaxSteps = 256;          // a stage
 constexpr int kMaxChunkSteps = 4;       // that are multiplied at once, at most
-constexpr int kShortSum = 16;           // steps of a tile
+constexpr int kShortSum = 8;            // steps of a tile
 constexpr int kMaxElements = 512;       // of the reduction, in a flat stage
 constexpr int kMaxSlots = 8;            // stages in flight
 constexpr int kWeightSlots = 4;         // chunks of weights in flight
 constexpr int kConverterThreads = 224;  // seven warps; the eighth loads
 constexpr int kItemsPerThread = 5;      // octet rows that a converter thread holds in registers
+constexpr int kPartColumns = 128;       // positions that a warpgroup multiplies
+constexpr int kSector = 8;              // floats that memory writes at a time
 constexpr int kStagedRows = 8;          // of a tile's outputs that a warp has in shared memory at a time
 constexpr int kStagedColumns = 128;
 constexpr int kStagingBytes = 8 * kStagedRows * kStagedColumns * 4;
@@ -71,7 +75,8 @@ struct Geometry {
   int steps = 0;   // a stage
   int octets = 0;  // a stage
   int chunk_steps = 0;
-  int positions = 0;   // that a stage needs of a channel
+  int stored_columns = kPartColumns;  // of a warpgroup's: see choose_stored_columns
+  int positions = 0;                  // that a stage needs of a channel
   int pitch = 0;       // floats of a raw row: `positions` and those before them to a boundary of 16 bytes, in fours
   int octet_rows = 0;  // from one octet to the next
   int phase_rows = 0;  // from one phase to the next
@@ -84,6 +89,12 @@ struct Geometry {
   int64_t shared_bytes = 0;
 
   constexpr BlockShape shape() const { return block_shape(layout); }
+  constexpr int tile_columns() const { return shape().columns / kPartColumns * stored_columns; }
+  // Tiles of a row of outputs.
+  constexpr int64_t position_tiles(int64_t out_length) const {
+    const int64_t more = kPartColumns - stored_columns;  // that the last warpgroup stores
+    return std::max<int64_t>(ceil_div(out_length - more, tile_columns()), out_length > 0 ? 1 : 0);
+  }
   constexpr int stages() const { return channel_stages * tap_stages; }
   constexpr int total_steps() const { return stages() * steps; }
   constexpr int parts() const { return products == 1 ? 1 : 2; }  // of a value: high and low
@@ -96,6 +107,12 @@ struct Geometry {
 
 // Fills in `geometry`, or says why the problem is not for warpgroup products.
 std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry, int products = 3);
+
+// Where rows of outputs are odd, nothing but single floats lies in all of them alike, and the sectors of 32 bytes that two
+// tiles share are slow to write: each is read from memory first. So a warpgroup stores 120 of its 128 positions, from a
+// sector's beginning in each row, and the next one begins 120 further. Not where rows are short, or sums long, as a 16th
+// of all work is done twice; nor where rows are even, which was no faster.
+int choose_stored_columns(const Conv1dProblem& problem, const Geometry& geometry, int64_t out_length);
 
 // Rows (of 16 bytes) from a slot's first octet to the first of each step's two.
 std::vector<int32_t> step_rows(const Conv1dProblem& problem, const Geometry& geometry);

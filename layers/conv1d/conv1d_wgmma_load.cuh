@@ -56,7 +56,7 @@ inline __device__ Tile tile_at(const Arguments& a, int index) {
   Tile tile{};
   tile.block = static_cast<int>(i - above_block * a.blocks_by.value);
   tile.group = static_cast<int>(a.group_blocks_by.divide(static_cast<uint32_t>(tile.block)));
-  tile.position = static_cast<int>(above_block - batch * a.position_tiles_by.value) * a.g.shape().columns;
+  tile.position = static_cast<int>(above_block - batch * a.position_tiles_by.value) * a.g.tile_columns();
   tile.batch = static_cast<int>(batch);
   return tile;
 }
@@ -103,7 +103,8 @@ struct Shared {
     slot_bytes = g.slot_bytes;
   }
 
-  // Barriers: a slot's raw rows are there, its octets are, it is free; a chunk of weights is there, is free.
+  // Barriers: a slot's raw rows are there, its octets are, it is free; a chunk of
+  // weights is there, is free.
   __device__ uint32_t raw_full(int slot) const { return shared_address(memory) + slot * 8; }
   __device__ uint32_t full(int slot) const { return raw_full(kMaxSlots + slot); }
   __device__ uint32_t empty(int slot) const { return raw_full(2 * kMaxSlots + slot); }

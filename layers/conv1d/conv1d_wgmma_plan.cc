@@ -239,6 +239,18 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
   return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
 }
 
+int choose_stored_columns(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
+  constexpr int64_t kMinLength = 2048;
+  constexpr int kMostSteps = 16;  // of a tile
+  const bool odd = out_length % 2 != 0 && p.interleave.length == 0;
+  // Values to convert and to store, a tile's: more of the former than three quarters of the latter, and what is done
+  // twice costs more than it saves.
+  const int64_t converted = int64_t{g.stages()} * g.items() * 8;
+  const int64_t stored = std::min<int64_t>(p.group_out(), g.shape().channels) * g.shape().columns;
+  const bool pays = g.total_steps() <= kMostSteps && converted * 4 <= stored * 3;
+  return odd && pays && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
+}
+
 std::vector<int32_t> step_rows(const Conv1dProblem& p, const Geometry& g) {
   std::vector<int32_t> rows;
   for (int step = 0; step < g.steps; ++step) {

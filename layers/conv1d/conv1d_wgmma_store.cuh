@@ -1,7 +1,7 @@
 #pragma once
 // The end of a tile of cuda.wgmma: a warpgroup's sums through shared memory to finished rows, or all of it in float32.
 
-#include "layers/conv1d/conv1d_wgmma_load.cuh"
+#include "layers/conv1d/conv1d_wgmma_staging.cuh"
 
 namespace strand::layers::wgmma {
 
@@ -10,13 +10,14 @@ template <Layout BlockLayout>
 struct Part {
   static constexpr BlockShape kShape = block_shape(BlockLayout);
   static constexpr int kChannels = kShape.channels == 128 ? 64 : kShape.channels;
-  int channel;   // the first output channel in the block
-  int position;  // the first output position
 
-  __device__ explicit Part(const Tile& tile) {
-    const int warpgroup = threadIdx.x / 128;
-    channel = BlockLayout == Layout::kSplit ? warpgroup * 64 : 0;
-    position = tile.position + (BlockLayout == Layout::kSplit ? 0 : warpgroup * 128);
+  // Output channel in the block, and output position.
+  static __device__ int first_channel() {
+    return BlockLayout == Layout::kSplit ? static_cast<int>(threadIdx.x) / 128 * 64 : 0;
+  }
+  static __device__ int first_position(const Arguments& a, const Tile& tile) {
+    const int warpgroup = static_cast<int>(threadIdx.x) / 128;
+    return tile.position + (BlockLayout == Layout::kSplit ? 0 : warpgroup * a.g.stored_columns);
   }
 };
 
@@ -49,15 +50,18 @@ inline __device__ void store_exactly(const Arguments& a, int batch, int64_t o, i
 template <Layout BlockLayout, bool Plain>
 __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
   using MyPart = Part<BlockLayout>;
-  const MyPart part(tile);
   const int shrink = !Plain && a.store.gated ? 2 : 1;  // sums a result
   const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
-  const int first = (block_in_group * MyPart::kShape.channels + part.channel) / shrink;
+  const int first = (block_in_group * MyPart::kShape.channels + MyPart::first_channel()) / shrink;
   for (int i = threadIdx.x % 128; i < MyPart::kChannels / shrink * 128; i += 128) {
     const int64_t row = first + i / 128;
-    const int64_t t = part.position + i % 128;
+    const int64_t position = MyPart::first_position(a, tile);
+    const int64_t t = position + i % 128;
     if (row >= a.group_out / shrink || t >= a.out_length) continue;
     const int64_t o = tile.group * int64_t{a.group_out} + row;
+    const float* y_row = a.y + (tile.batch * a.store.channels + o) * a.out_length;
+    const Stored stored(a, reinterpret_cast<uint64_t>(y_row + position), position);
+    if (i % 128 < stored.first || i % 128 >= stored.last) continue;
     const float sum = exact_sum(a, tile.batch, tile.group, o, t);
     if (Plain && a.p.interleave.length > 0) {
       store_exactly(a, tile.batch, o, t, sum);
@@ -76,136 +80,52 @@ __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& til
 
 #ifdef STRAND_WGMMA
 
-// Eight rows of 128 outputs on their way to y, a warp's own. Pieces of 16 bytes are permuted a row, against bank
-// conflicts.
-struct Staging {
-  uint32_t memory;
-  int lane;
-
-  static __device__ uint32_t permuted(int row, int column) {
-    return static_cast<uint32_t>((column ^ (row & 3) * 8) * 4 + row * kStagedColumns * 4);
-  }
-
-  // This lane's outputs are positions 8 i + lane % 4 * 2 and the next one of row lane / 4: outputs(i).
-  template <typename Outputs>
-  __device__ __forceinline__ void put(const Outputs& outputs) const {
-    uint32_t to[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) to[i] = memory + permuted(lane / 4, i * 8 + lane % 4 * 2);
-#pragma unroll
-    for (int i = 0; i < 16; ++i) store_shared2(to[i % 4] + i / 4 * 128, outputs(i));
-  }
-
-  // Up to 8 rows of `count` outputs, so many floats at once as all rows' beginnings allow: a warp stores what lies side
-  // by side, in whole sectors but for the ends.
-  __device__ __forceinline__ void store(float* y, int64_t row_length, int rows, int count) const {
-    const auto alignment = reinterpret_cast<uintptr_t>(y) / 4 | static_cast<uintptr_t>(row_length);
-    __syncwarp();
-    if (alignment % 4 == 0) {
-      store_rows<4>(y, row_length, rows, count);
-    } else if (alignment % 2 == 0) {
-      store_rows<2>(y, row_length, rows, count);
-    } else {
-      store_rows<1>(y, row_length, rows, count);
-    }
-    __syncwarp();
-  }
-
-  // Rows that are phases. `y`: the tile's first output of the first channel, which may lie before or after what there
-  // is of y: [begin, end) from there. A lane's outputs are of the same phases in all its pieces.
-  template <int Width>
-  __device__ __forceinline__ void interleave(const Arguments& a, float* y, int begin, int end, int rows,
-                                             const float* bias) const {
-    constexpr int kPieces = kStagedColumns / 32 / Width;  // times the stride
-    const Interleave& between = a.p.interleave;
-    const bool whole = begin == 0 && end == kStagedColumns * between.stride;
-    const uint32_t step = (32 * Width >> a.stride_shift) * 4;
-    for (int first_row = 0; first_row < rows; first_row += between.phases(), y += between.length) {
-      uint32_t row_at[Width];
-      uint32_t swap[Width];  // as permuted() does
-      uint32_t at[Width];
-      bool has_taps[Width];
-#pragma unroll
-      for (int i = 0; i < Width; ++i) {
-        const int within = (lane * Width + i) & (between.stride - 1);
-        const int row = first_row + (within >> a.divisor_shift);
-        row_at[i] = memory + row * kStagedColumns * 4;
-        swap[i] = (row & 3) * 32;
-        at[i] = (lane * Width + i) >> a.stride_shift << 2;
-        has_taps[i] = (within & (between.divisor - 1)) == 0;
-      }
-      const float other = between.divisor > 1 && bias != nullptr ? bias[first_row] : 0.0F;
-      float* to = y + lane * Width;
-      int first = lane * Width;
-      for (int turn = 0; turn < between.stride; ++turn, to += kStagedColumns) {
-        Floats<Width> v[kPieces];
-#pragma unroll
-        for (int piece = 0; piece < kPieces; ++piece) {
-#pragma unroll
-          for (int i = 0; i < Width; ++i) {
-            const float z = load_shared<float>(row_at[i] + (at[i] ^ swap[i]));
-            v[piece][i] = has_taps[i] ? z : other;
-            at[i] += step;
-          }
-        }
-#pragma unroll
-        for (int piece = 0; piece < kPieces; ++piece, first += 32 * Width) {
-          if (whole || (first >= begin && first < end)) v[piece].store(to + piece * 32 * Width);
-        }
-      }
-    }
-  }
-
-  template <int Width>
-  __device__ __forceinline__ void store_rows(float* y, int64_t row_length, int rows, int count) const {
-    constexpr int kPieces = kStagedColumns / 32 / Width;  // of a row, a lane's
-    const int mine = lane * Width;
-    uint32_t from[4];
-#pragma unroll
-    for (int row = 0; row < 4; ++row) from[row] = memory + permuted(row, mine);
-    float* to = y + mine;
-#pragma unroll
-    for (int half = 0; half < kStagedRows; half += 4) {
-      Floats<Width> v[4][kPieces];
-#pragma unroll
-      for (int row = 0; row < 4; ++row) {
-#pragma unroll
-        for (int i = 0; i < kPieces; ++i) v[row][i].load(from[row] + (half * kStagedColumns + i * 32 * Width) * 4);
-      }
-#pragma unroll
-      for (int row = 0; row < 4; ++row, to += row_length) {
-#pragma unroll
-        for (int i = 0; i < kPieces; ++i) {
-          if (half + row < rows && mine + i * 32 * Width < count) v[row][i].store(to + i * 32 * Width);
-        }
-      }
-    }
-  }
-};
-
-// The one place where outputs are finished. What it reads of its rows it reads when it is made, before the products, so
-// that nothing waits for memory after them.
+// The one place where outputs are finished. What it reads of its rows it reads when their block of channels begins,
+// before the products, so that nothing waits for memory after them.
 template <Layout BlockLayout, bool Plain>
 struct TileEnd {
   using MyPart = Part<BlockLayout>;
   static constexpr bool kStack = BlockLayout == Layout::kStack;
+  static constexpr int kInner = 256;
   static constexpr int kHalves = kStack ? 1 : 2;  // rows lane / 4 and, but in a stack, 8 more
   const Arguments& a;
+  Staging staging;
   int lane;
-  Tile tile;
-  MyPart part;
-  bool gated;     // rows 8 to 15 gate rows 0 to 7
-  int results;    // of the group
-  int first_sum;  // this warp's first row, in the group's
+  Tile tile{.block = -1};
+  bool gated;         // rows 8 to 15 gate rows 0 to 7
+  int results;        // of the group
+  int first_row = 0;  // this warp's, in the block
+  int first_sum = 0;  // the same in the group
   float unscale[kHalves];
   float bias[kHalves];
+  int ends = 0;    // how many outputs there are in a row, and kInner if it goes on before and after them
+  uint64_t y = 0;  // where the warp's first one is
 
-  __device__ TileEnd(const Arguments& arguments, int index, int my_lane)
-      : a(arguments), lane(my_lane), tile(tile_at(arguments, index)), part(tile) {
-    const int warp = threadIdx.x / 32;
+  __device__ TileEnd(const Arguments& arguments, const Shared& s, int my_lane)
+      : a(arguments),
+        staging{__shfl_sync(~0U, s.staging(static_cast<int>(threadIdx.x) / 32), 0), my_lane},
+        lane(my_lane) {
     gated = !Plain && !kStack && a.store.gated;
     results = gated ? a.group_out / 2 : a.group_out;
-    const int first_row = part.channel + warp % 4 * (kStack ? 8 : 16);
+    first_row = Part<BlockLayout>::first_channel() + static_cast<int>(threadIdx.x) / 32 % 4 * (kStack ? 8 : 16);
+  }
+
+  __device__ __forceinline__ void begin(int index) {
+    const int block = tile.block;
+    tile = tile_at(a, index);
+    if (tile.block != block) begin_block();
+    const int64_t row = tile.batch * a.store.channels + int64_t{tile.group} * results + first_result();
+    const int64_t position = MyPart::first_position(a, tile);
+    const int64_t left = a.out_length - position;
+    const int has = static_cast<int>(max(min(int64_t{kPartColumns}, left), int64_t{0}));
+    const bool goes_on = position > 0 && left > kPartColumns;
+    // By a shuffle, so that they are found now, and not once more after the products.
+    ends = __shfl_sync(~0U, has | (goes_on ? kInner : 0), 0);
+    y = reinterpret_cast<uint64_t>(a.y + row * a.out_length + position);
+    asm volatile("" : "+l"(y));
+  }
+
+  __device__ __forceinline__ void begin_block() {
     const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
     first_sum = block_in_group * MyPart::kShape.channels + first_row;
 #pragma unroll
@@ -218,10 +138,13 @@ struct TileEnd {
     }
   }
 
-  __device__ __forceinline__ void store(const Shared& s, float (&sum)[64]) const {
-    const int64_t position = part.position;
-    const int count = static_cast<int>(min(int64_t{kStagedColumns}, a.out_length - position));
-    if (count <= 0) return;
+  __device__ int first_result() const { return gated ? first_sum / 2 : first_sum; }
+
+  __device__ __forceinline__ void store(float (&sum)[64]) const {
+    if (ends == 0) return;
+    const bool sectors = a.g.stored_columns < kPartColumns;
+    const bool interleaves = Plain && a.p.interleave.length > 0;
+    OutputRows out(y, a.out_length);
     if constexpr (kStack) {
 #pragma unroll
       for (int i = 0; i < 64; i += 4) {
@@ -231,21 +154,22 @@ struct TileEnd {
     }
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
-      const int first = gated ? first_sum / 2 : first_sum + half * 8;
+      const int first = first_result() + half * 8;
       const int rows = min(kStagedRows, results - first);
       if (rows <= 0 || (gated && half == 1)) break;
-      const int64_t row = tile.batch * a.store.channels + int64_t{tile.group} * results + first;
-      float* y = a.y + row * a.out_length + position;
-      const Staging staging{s.staging(threadIdx.x / 32), lane};
+      const auto put = [&](const auto& outputs) {
+        if (!sectors) return staging.put(outputs);
+        staging.put_shifted(outputs, Staging::shift_of(out.row(lane >> 2)));
+      };
       if constexpr (Plain) {
-        staging.put([&](int i) {
+        put([&](int i) {
           return make_float2(fmaf(sum[i * 4 + half * 2], unscale[half], bias[half]),
                              fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]));
         });
       } else {
         const int64_t channel = int64_t{tile.group} * results + min(first + lane / 4, results - 1);
         const Conv1dStore::Channel finish = a.store.at(tile.batch, channel);
-        const int64_t mine = position + lane % 4 * 2;
+        const int64_t mine = MyPart::first_position(a, tile) + lane % 4 * 2;
         const int64_t end = lane / 4 < rows ? a.out_length : 0;
         float even[16];
         float odd[16];
@@ -266,23 +190,32 @@ struct TileEnd {
           finish(even, mine, 8, end);
           finish(odd, mine + 1, 8, end);
         }
-        staging.put([&](int i) { return make_float2(even[i], odd[i]); });
+        put([&](int i) { return make_float2(even[i], odd[i]); });
       }
-      if (Plain && a.p.interleave.length > 0) {
-        interleave(staging, first, rows);
+      if (interleaves) {
+        interleave(first, rows);
       } else {
-        staging.store(y, a.out_length, rows, count);
+        __syncwarp();
+        if (rows < kStagedRows || (ends & (sectors ? kInner : kPartColumns)) == 0) {
+          staging.store_some(a, out, rows, MyPart::first_position(a, tile), sectors);
+        } else if (sectors) {
+          staging.store_sectors(out);
+        } else {
+          staging.store_rows(out);
+        }
+        __syncwarp();
+        out.at += kStagedRows * out.pitch;
       }
     }
   }
 
   // Rows from the group's `first` on, staged: eight, or as many as there are; whole sets of phases.
-  __device__ __forceinline__ void interleave(const Staging& staging, int first, int rows) const {
+  __device__ __forceinline__ void interleave(int first, int rows) const {
     const Interleave& between = a.p.interleave;
     const int64_t channel = int64_t{tile.group} * results + first;
     const int64_t row = (tile.batch * a.store.channels + channel) / between.phases();
     // Of y, what position 0 of the tile is, and how far y reaches before and after it.
-    const int64_t start = int64_t{part.position} * between.stride - between.offset;
+    const int64_t start = int64_t{MyPart::first_position(a, tile)} * between.stride - between.offset;
     float* y = a.y + row * between.length + start;
     const auto begin = static_cast<int>(max(int64_t{0}, -start));
     const auto end = static_cast<int>(min(int64_t{kStagedColumns} * between.stride, between.length - start));

@@ -1,15 +1,17 @@
-// CumulativeLayerNorm of up to 512 channels on CUDA, [N, C, L]: each element is read once and written once.
+// CumulativeLayerNorm of up to 512 channels on CUDA, [N, C, L]: each element is read once from memory, once more from
+// the L2 cache, and written once.
 //
-// A block holds a tile, all channels at 32 to 256 neighbouring times, 32 or 64 elements a thread. Statistics are two
-// sums over all channels and times so far, of x - pivot and of its square, where the pivot is the signal's first value:
-// with it in the sums their difference loses no more than a factor of the number of elements, out of 2^53. The sums of
-// all tiles before come by looking back (Merrill and Garland 2016): a tile publishes its own sums, reads a window of
-// the tiles before it, and where it finds sums up to there adds the tiles after, in order: the same additions wherever
-// it begins, and so the same bits each run. Then it publishes the sums up to itself.
+// A tile is all channels at 32 to 256 neighbouring times, 32 or 64 elements a thread. Statistics are two sums over all
+// channels and times so far, of x - pivot and of its square, where the pivot is the signal's first value: with it in
+// the sums their difference loses no more than a factor of the number of elements, out of 2^53. The sums of all tiles
+// before come by looking back (Merrill and Garland 2016): a tile publishes its own sums, reads a window of the tiles
+// before it, and where it finds sums up to there adds the tiles after, in order: the same additions wherever it begins,
+// and so the same bits each run. Then it publishes the sums up to itself.
 //
-// Mapping: lanes over channels, columns over times. Tiles go by ticket, batch elements side by side; a tile waits for
-// smaller tickets alone, which are done or at work, so it is safe however few blocks run at once.
-// Limits: channels as above, lengths below 2^26; 2^31 tiles. 32 bytes of workspace a tile.
+// Mapping: lanes over channels, columns over times. Tiles go by ticket, batch elements side by side. A block adds up
+// the tile of a new ticket before it writes the one of its last, so that it finds the sums of those before, and holds
+// no values while it waits. A tile waits for smaller tickets alone, whose sums wait for nothing, so it is safe however
+// few blocks run at once. Limits: channels as above, lengths below 2^26; 2^31 tiles. 32 bytes of workspace a tile.
 
 #include <algorithm>
 
@@ -140,90 +142,151 @@ __device__ Statistics statistics_of(const Sums& sums, double pivot, double count
           inverse_root((variance < 0 ? 0 : variance) + eps)};  // NaN stays
 }
 
-// Barriers part the uses of each shared array from its next task's.
-template <int kLanes, int kValues>
-__global__ void __launch_bounds__(kThreads, kValues == 64 ? 2 : 4)
-    cumulative_kernel(const float* __restrict__ x, float* __restrict__ y, const Tiles tiles) {
+// A thread's part of a tile.
+template <int kLanes>
+struct Place {
+  unsigned tile;
+  unsigned n;
+  int64_t time;
+  int64_t offset;  // of its first value
+  int left;        // a channel k further is there below it
+
+  __device__ Place(const Tiles& tiles, unsigned ticket) {
+    constexpr int kColumns = kThreads / kLanes;
+    const CumulativeProblem& p = tiles.problem;
+    const int lane = static_cast<int>(threadIdx.x) / kColumns;
+    tile = ticket / tiles.batch;
+    n = ticket - tile * tiles.batch;
+    time = static_cast<int64_t>(tile) * kColumns + static_cast<int>(threadIdx.x) % kColumns;
+    left = time < p.length ? static_cast<int>(p.channels) - lane : 0;
+    offset = (n * p.channels + lane) * p.length + time;
+  }
+};
+
+template <int kColumns>
+struct Memory {
+  Sums lanes[kThreads / kColumns][kColumns];
+  Sums totals[(kColumns + kWarp - 1) / kWarp];
+  Sums window[kThreads];
+  Sums past;
+  Sums own[2][kColumns];  // of the tile's times up to each, of this and of the last ticket
+  Statistics statistics[kColumns];
+  unsigned found[kThreads / kWarp];
+  unsigned next;
+};
+
+constexpr int kAtOnce = 32;  // loads under way, a thread's
+
+// Adds a tile up, and publishes its sums.
+template <int kLanes, int kValues, class Memory>
+__device__ void add_up(const Tiles& tiles, unsigned ticket, int turn, const float* x, Memory& memory) {
   constexpr int kColumns = kThreads / kLanes;
-  __shared__ Sums lanes[kLanes][kColumns];
-  __shared__ Sums totals[kColumns / kWarp];
-  __shared__ Sums window[kThreads];
-  __shared__ unsigned found[kThreads / kWarp];
-  __shared__ Sums past;
-  __shared__ Statistics statistics[kColumns];
-  __shared__ unsigned next;
-  const CumulativeProblem& p = tiles.problem;
   const auto self = static_cast<int>(threadIdx.x);
-  const int lane = self / kColumns;
-  const int column = self % kColumns;
-  const auto step = static_cast<int>(kLanes * p.length * static_cast<int64_t>(sizeof(float)));
-  if (self == 0) next = atomicAdd(tiles.ticket, 1U);
-  __syncthreads();
-  for (unsigned ticket = next; ticket < tiles.batch * tiles.tiles; ticket = next) {
-    const unsigned tile = ticket / tiles.batch;
-    const unsigned n = ticket - tile * tiles.batch;
-    const int64_t time = static_cast<int64_t>(tile) * kColumns + column;
-    int left = time < p.length ? static_cast<int>(p.channels) - lane : 0;  // a channel k further is there below it
-    const int64_t signal = n * p.channels * p.length;
-    const int64_t offset = signal + lane * p.length + time;
-    const auto* from = reinterpret_cast<const char*>(x + offset);
-    cuda::forget(from);
-    float values[kValues];
+  const Place<kLanes> place(tiles, ticket);
+  const CumulativeProblem& p = tiles.problem;
+  const auto pivot = static_cast<double>(__ldg(x + place.n * p.channels * p.length));
+  const int64_t step = kLanes * p.length;
+  const float* from = x + place.offset;
+  cuda::forget(from);
+  Sums sums{0, 0};
+#pragma unroll 1
+  for (int first = 0; first < kValues; first += kAtOnce, from += kAtOnce * step) {
+    float values[kAtOnce];
 #pragma unroll
-    for (int k = 0; k < kValues; ++k) {
-      values[k] = k * kLanes < left ? *reinterpret_cast<const float*>(from + k * static_cast<int64_t>(step)) : 0.0F;
+    for (int k = 0; k < kAtOnce; ++k) {
+      values[k] = (first + k) * kLanes < place.left ? __ldcg(from + k * step) : 0.0F;
     }
-    const auto pivot = static_cast<double>(__ldg(x + signal));
-    Sums sums{0, 0};
 #pragma unroll
-    for (int k = 0; k < kValues; ++k) {
+    for (int k = 0; k < kAtOnce; ++k) {
       const double value = static_cast<double>(values[k]) - pivot;
-      if (k * kLanes < left) sums += Sums{value, value * value};
+      if ((first + k) * kLanes < place.left) sums += Sums{value, value * value};
     }
-    lanes[lane][column] = sums;
-    __syncthreads();
-    if (self == kThreads - 1) next = atomicAdd(tiles.ticket, 1U);
-    const Sums own = scan<kLanes, kColumns>(lanes, totals);
-    unsigned long long* words = tiles.words + static_cast<int64_t>(n) * tiles.tiles * 4;
-    unsigned long long* here = words + static_cast<int64_t>(tile) * 4;
-    constexpr int kLast = kColumns - 1;  // the thread that has the tile's sums
+  }
+  memory.lanes[self / kColumns][self % kColumns] = sums;
+  __syncthreads();
+  const Sums own = scan<kLanes, kColumns>(memory.lanes, memory.totals);
+  if (self < kColumns) memory.own[turn][self] = own;
+  if (self == kColumns - 1) {
+    unsigned long long* words = tiles.words + (static_cast<int64_t>(place.n) * tiles.tiles + place.tile) * 4;
+    publish(words, place.tile == 0 ? kAll : kOwn, own);
+  }
+}
+
+// Writes a tile that was added up.
+template <int kLanes, int kValues, class Memory>
+__device__ void write(const Tiles& tiles, unsigned ticket, int turn, const float* x, float* y, Memory& memory) {
+  constexpr int kColumns = kThreads / kLanes;
+  constexpr int kLast = kColumns - 1;  // the thread that has the tile's sums
+  const auto self = static_cast<int>(threadIdx.x);
+  const Place<kLanes> place(tiles, ticket);
+  const CumulativeProblem& p = tiles.problem;
+  unsigned long long* words = tiles.words + static_cast<int64_t>(place.n) * tiles.tiles * 4;
+  if (place.tile == 0) {
+    if (self == kLast) memory.past = Sums{0, 0};
+  } else {
+    const int nearest = look_back(tiles, words, place.tile, memory.window, memory.found);
     if (self == kLast) {
-      publish(here, tile == 0 ? kAll : kOwn, own);
-      past = Sums{0, 0};
+      Sums all = memory.window[nearest];
+      for (int i = nearest + 1; i < tiles.window; ++i) all += memory.window[i];
+      memory.past = all;
+      all += memory.own[turn][kLast];
+      publish(words + static_cast<int64_t>(place.tile) * 4, kAll, all);
     }
-    if (tile > 0) {
-      const int nearest = look_back(tiles, words, tile, window, found);
-      if (self == kLast) {
-        Sums all = window[nearest];
-        for (int i = nearest + 1; i < tiles.window; ++i) all += window[i];
-        past = all;
-        all += own;
-        publish(here, kAll, all);
-      }
-    }
-    __syncthreads();
-    if (self < kColumns) {
-      Sums all = past;
-      all += own;
-      const double count = static_cast<double>((time + 1) * p.channels);
-      statistics[column] = statistics_of(all, pivot, count, p.eps);
-    }
-    __syncthreads();
-    const Statistics mine = statistics[column];
-    const float* gamma = tiles.gamma + lane;
-    const float* beta = tiles.beta + lane;
-    auto* to = reinterpret_cast<char*>(y + offset);
-    cuda::forget(gamma);
-    cuda::forget(beta);
-    cuda::forget(to);
-    cuda::forget(left);
+  }
+  __syncthreads();
+  if (self < kColumns) {
+    const auto pivot = static_cast<double>(__ldg(x + place.n * p.channels * p.length));
+    Sums all = memory.past;
+    all += memory.own[turn][self];
+    memory.statistics[self] = statistics_of(all, pivot, static_cast<double>((place.time + 1) * p.channels), p.eps);
+  }
+  __syncthreads();
+  const Statistics mine = memory.statistics[self % kColumns];
+  const int64_t step = kLanes * p.length;
+  const float* from = x + place.offset;
+  float* to = y + place.offset;
+  const float* gamma = tiles.gamma + self / kColumns;
+  const float* beta = tiles.beta + self / kColumns;
+  cuda::forget(from);
+  cuda::forget(to);
+#pragma unroll 1
+  for (int first = 0; first < kValues; first += kAtOnce) {
+    float values[kAtOnce];
 #pragma unroll
-    for (int k = 0; k < kValues; ++k) {
-      if (k * kLanes < left) {
-        *reinterpret_cast<float*>(to + k * static_cast<int64_t>(step)) =
-            fmaf(mine.normal(values[k]), __ldg(gamma + k * kLanes), __ldg(beta + k * kLanes));
-      }
+    for (int k = 0; k < kAtOnce; ++k) {
+      if ((first + k) * kLanes < place.left) values[k] = __ldcs(from + k * step);
     }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      if ((first + k) * kLanes >= place.left) continue;
+      const int channel = (first + k) * kLanes;
+      __stcs(to + k * step, fmaf(mine.normal(values[k]), __ldg(gamma + channel), __ldg(beta + channel)));
+    }
+    from += kAtOnce * step;
+    to += kAtOnce * step;
+  }
+}
+
+constexpr int kBlocks = 3;  // a multiprocessor: more of them, and x is gone from the cache before it is read again
+
+// Barriers part the uses of each shared array from the next.
+template <int kLanes, int kValues>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    cumulative_kernel(const float* __restrict__ x, float* __restrict__ y, const Tiles tiles) {
+  __shared__ Memory<kThreads / kLanes> memory;
+  unsigned last = 0;
+  int turn = 0;
+  for (bool first = true;; first = false, turn ^= 1) {
+    // Not before its sums can be added up at once, as others wait for them.
+    if (threadIdx.x == 0) memory.next = atomicAdd(tiles.ticket, 1U);
+    __syncthreads();
+    const unsigned ticket = memory.next;
+    const bool more = ticket < tiles.batch * tiles.tiles;
+    if (more) add_up<kLanes, kValues>(tiles, ticket, turn, x, memory);
+    if (!first) write<kLanes, kValues>(tiles, last, turn ^ 1, x, y, memory);
+    if (!more) return;
+    last = ticket;
+    __syncthreads();
   }
 }
 
@@ -276,9 +339,9 @@ void held_cumulative(const Context& context, const CumulativeProblem& p, const f
   cuda::check(cudaMemsetAsync(workspace, 0, static_cast<size_t>(held_cumulative_workspace(p)), cuda::stream(context)),
               "cudaMemsetAsync");
   for_channels(p.channels, [&](auto lanes, auto values) {
-    const unsigned blocks = std::min(total, static_cast<unsigned>(multiprocessors) * (values == 64 ? 2 : 4));
-    // A batch element's tiles at work, and some that are done.
-    tiles.window = static_cast<int>(std::min<int64_t>(round_up(blocks / tiles.batch + kWarp, kWarp), kThreads));
+    const unsigned blocks = std::min(total, static_cast<unsigned>(multiprocessors * kBlocks));
+    // A batch element's tiles at work, two a block, and some that are done.
+    tiles.window = static_cast<int>(std::min<int64_t>(round_up(2 * blocks / tiles.batch + kWarp, kWarp), kThreads));
     cumulative_kernel<lanes, values><<<blocks, kThreads, 0, cuda::stream(context)>>>(x, y, tiles);
     cuda::check_launch("CumulativeLayerNorm");
   });

@@ -1,0 +1,204 @@
+#pragma once
+// The kernel of cuda.wgmma, see conv1d_wgmma.cu. Three .cu files compile it, so that it takes a third of the time.
+
+#include "layers/conv1d/conv1d_wgmma_convert.cuh"
+#include "layers/conv1d/conv1d_wgmma_store.cuh"
+
+namespace strand::layers::wgmma {
+
+constexpr int kThreads = 512;
+
+#ifdef STRAND_WGMMA
+
+// Keeps the compiler from moving or copying sums that products under way write.
+__device__ __forceinline__ void pin(float (&sum)[64]) {
+#pragma unroll
+  for (float& value : sum) asm volatile("" : "+f"(value)::"memory");
+}
+
+// Starts the products of some steps of a stage: into `part`, or onto what it holds if `Add`. `low`: rows from high
+// octets to low ones. Straight code: the compiler waits after every product that it finds in a loop.
+template <Layout BlockLayout, int Products, bool Add, int Steps>
+__device__ __forceinline__ void start_steps(Operand w, Operand x, int low, uint32_t step_rows, float (&part)[64]) {
+  constexpr int kPartRows = block_shape(BlockLayout).rows * 2;
+  int high[Steps];
+#pragma unroll
+  for (int step = 0; step < Steps; ++step) high[step] = load_shared<int>(step_rows + step * 4);
+  begin_products();
+  // Small terms first, all of them: each product that is added rounds the sum that it finds.
+  if constexpr (Products > 1) {
+#pragma unroll
+    for (int step = 0; step < Steps; ++step) {
+      const int w_high = step * step_weight_rows(BlockLayout, Products);
+      if constexpr (BlockLayout != Layout::kStack) {
+        multiply(part, w + (w_high + kPartRows), x + high[step], Add || step > 0);
+      }
+      multiply(part, w + w_high, x + (high[step] + low), Add || step > 0 || BlockLayout != Layout::kStack);
+    }
+  }
+#pragma unroll
+  for (int step = 0; step < Steps; ++step) {
+    const int w_high = step * step_weight_rows(BlockLayout, Products);
+    multiply(part, w + w_high, x + high[step], Add || Products > 1 || step > 0);
+  }
+  commit_products();
+}
+
+template <Layout BlockLayout, int Products, bool Add>
+__device__ __forceinline__ void start_chunk(int steps, Operand w, Operand x, int low, uint32_t step_rows,
+                                            float (&part)[64]) {
+  switch (steps) {
+    case 1:
+      return start_steps<BlockLayout, Products, Add, 1>(w, x, low, step_rows, part);
+    case 2:
+      return start_steps<BlockLayout, Products, Add, 2>(w, x, low, step_rows, part);
+    case 3:
+      return start_steps<BlockLayout, Products, Add, 3>(w, x, low, step_rows, part);
+    default:
+      return start_steps<BlockLayout, Products, Add, 4>(w, x, low, step_rows, part);
+  }
+}
+
+// Where sums are long, two chunks are summed by the tensor cores, so that these have always work; where they are short,
+// one, whose errors average out less.
+template <Layout BlockLayout, bool Plain, int Products>
+__device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared& s) {
+  const Geometry& g = a.g;
+  const int warpgroup = threadIdx.x / 128;
+  // A warpgroup's half of the rows, or of the positions.
+  const int weights_at = BlockLayout == Layout::kSplit ? warpgroup * 64 * 16 : 0;
+  const int octets_at = g.raw_bytes + (BlockLayout == Layout::kSplit ? 0 : warpgroup * g.stored_columns * 16);
+  const Operand w(s.weights(0) + weights_at, block_shape(BlockLayout).rows * 16);
+  const Operand x(shared_address(s.slot(0)) + octets_at, g.octet_rows * 16);
+  const int lane = __shfl_sync(~0U, static_cast<int>(threadIdx.x) % 32, static_cast<int>(threadIdx.x) % 32);
+  const bool signals = lane == 0;
+  // By way of shared memory: numbers that are arguments the compiler would load anew in each round, and wait.
+  const auto number = [&](Number which) { return load_shared<int>(s.number(which)); };
+  const bool resident = number(kResident) != 0;
+  const int slots = number(kSlots);
+  const int slot_rows = number(kSlotRows);
+  const int low = number(kLowRows);
+  const int chunk_steps = number(kChunkSteps);
+  const int sum_steps = number(kSumSteps);
+  const int steps = number(kSteps);
+  const uint32_t step_rows = shared_address(s.step_rows());
+  const uint32_t unscales = shared_address(&s.unscale(0));
+  const uint32_t full = s.full(0);
+  const uint32_t empty = s.empty(0);
+  Cursor stage_slot;
+  Cursor weight_slot;
+  if (resident) wait(s.weights_full(0), 0);
+  int weights = 0;  // rows to those of the next step
+  const auto await_weights = [&] {
+    if (resident) return;
+    wait(s.weights_full(weight_slot.slot), weight_slot.parity);
+    weights = weight_slot.slot * number(kWeightRows);
+  };
+  const auto free_weights = [&](int slot) {
+    if (!resident && signals) arrive(s.weights_empty(slot));
+  };
+  // The second warpgroup starts some stages after the first, so that one multiplies while the other stores. Weights
+  // that follow in chunks do not let it.
+  int ahead = resident ? min(slots - 2, (number(kStages) + 1) / 2) : 0;
+  if (ahead > 0 && warpgroup == 1) asm volatile("bar.sync 2, 256;" ::: "memory");
+  TileEnd<BlockLayout, Plain> end(a, s, lane);
+  for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
+    end.begin(index);
+    float least_unscale = a.exact_only ? 0.0F : 1.0F;
+    float sum[64] = {};
+    if (resident) weights = 0;
+    for (int stage = 0; stage < number(kStages); ++stage) {
+      wait(full + stage_slot.slot * 8, stage_slot.parity);
+      const float unscale_x = load_shared<float>(unscales + stage_slot.slot * 4);
+      least_unscale = fminf(least_unscale, unscale_x);
+      const Operand octets = x.moved(stage_slot.slot * slot_rows);
+      for (int first = 0; first < steps; first += sum_steps) {
+        const int count = min(chunk_steps, steps - first);
+        const int more = min(sum_steps, steps - first) - count;
+        float part[64];
+        pin(part);
+        await_weights();
+        start_chunk<BlockLayout, Products, false>(count, w.moved(weights), octets, low, step_rows + first * 4, part);
+        weights += count * step_weight_rows(BlockLayout, Products);
+        if (more > 0) {
+          const int before = weight_slot.slot;
+          weight_slot.advance(number(kWeightRing));
+          await_weights();
+          start_chunk<BlockLayout, Products, true>(more, w.moved(weights), octets, low, step_rows + (first + count) * 4,
+                                                   part);
+          weights += more * step_weight_rows(BlockLayout, Products);
+          wait_products<1>();
+          free_weights(before);
+        }
+        wait_products<0>();
+        free_weights(weight_slot.slot);
+        weight_slot.advance(number(kWeightRing));
+        if (first + sum_steps >= steps) {
+          __syncwarp();  // after what all lanes have read of the stage
+          if (signals) arrive(empty + stage_slot.slot * 8);
+        }
+        pin(part);
+#pragma unroll
+        for (int i = 0; i < 64; ++i) sum[i] = fmaf(part[i], unscale_x, sum[i]);
+      }
+      if (--ahead == 0 && warpgroup == 0) asm volatile("bar.arrive 2, 256;" ::: "memory");
+      stage_slot.advance(slots);
+    }
+    if (least_unscale == 0) {
+      compute_exactly<BlockLayout, Plain>(a, tile_at(a, index));
+    } else {
+      end.store(sum);
+    }
+  }
+}
+
+#endif
+
+template <Layout BlockLayout, bool Plain, int Products>
+__global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
+#ifdef STRAND_WGMMA
+  extern __shared__ __align__(128) uint8_t memory[];
+  const Geometry& g = a.g;
+  const Shared s(memory, g);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kMaxSlots; ++i) {
+      barrier_init(s.raw_full(i), 1);
+      barrier_init(s.full(i), kConverterThreads / 32);
+      barrier_init(s.empty(i), 8);
+    }
+    for (int i = 0; i < kWeightSlots; ++i) {
+      barrier_init(s.weights_full(i), 1);
+      barrier_init(s.weights_empty(i), 8);
+    }
+    const int numbers[] = {g.resident ? 1 : 0, g.stages(),    g.slots, g.slot_bytes / 16,
+                           g.part_bytes / 16,  g.chunk_steps, g.steps, g.weight_slot_bytes / 16,
+                           g.sum_steps(),      g.weight_slots};
+    for (int i = 0; i < kNumbers; ++i) s.numbers()[i] = numbers[i];
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  const int tables = g.steps + (g.flat ? g.octets * 8 : 0);
+  for (int i = threadIdx.x; i < tables; i += kThreads) s.step_rows()[i] = a.tables[i];
+  fence_shared_writes();
+  __syncthreads();
+  if (threadIdx.x >= 256) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 88;");
+    if (threadIdx.x / 32 == 15) {
+      load(a, s);
+    } else {
+      convert<Products>(a, s);
+    }
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 168;");
+    multiply_tiles<BlockLayout, Plain, Products>(a, s);
+  }
+#endif
+}
+
+using KernelFunction = void (*)(Arguments);
+
+// At float32's accuracy, with an epilogue.
+KernelFunction fused_kernel(Layout layout);
+// Of one product, with an epilogue or without.
+KernelFunction single_kernel(Layout layout, bool plain);
+
+}  // namespace strand::layers::wgmma
