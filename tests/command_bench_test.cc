@@ -16,6 +16,19 @@ softmax  2x8x1000           -    Softmax dim=1
 lstm     20x2x16            -    LSTM input_size=16 hidden_size=8
 )";
 
+// The drawing of what `strand bench` printed.
+std::string plot(const std::string& kind, const TemporaryFolder& folder, const std::string& printed) {
+  const std::string report = folder.write("report", printed);
+  const std::string drawing = folder.file("drawing.svg");
+  const std::string command = "python3 " + shell_quoted(STRAND_SOURCE_DIR "/tools/bench/plot.py") + " " + kind + " " +
+                              shell_quoted(report) + " " + shell_quoted(drawing);
+  CHECK(std::system(command.c_str()) == 0);
+  const std::string svg = read_text(drawing);
+  CHECK(svg.starts_with("<svg "));
+  CHECK(svg.ends_with("</svg>\n"));
+  return svg;
+}
+
 TEST_CASE("bench --layers times each case, beside PyTorch's and other cases' times") {
   const TemporaryFolder folder;
   const std::string cases = folder.write("layers.txt", kLayers);
@@ -68,6 +81,12 @@ TEST_CASE("bench --conv1d puts PyTorch's times, and rows of the other alignment,
   CHECK(parsed["cases"][1]["L"] == 69);
   CHECK(parsed["cases"][1]["results"].back()["implementation"] == "pytorch fp16");
   CHECK(parsed["cases"][1]["results"].back()["ms"] == 3000);
+  // What plot.py draws of the table.
+  const std::string svg = plot("shares", folder, text.out);
+  for (const char* part : {"even~67", "odd~104", "cpu.eigen"}) {
+    CAPTURE(part);
+    CHECK(contains(svg, part));
+  }
 }
 
 TEST_CASE("bench --conv1d --random holds random problems to the double loop") {
@@ -121,18 +140,9 @@ TEST_CASE("bench --conv1d --sweep tells what a size costs") {
   const TemporaryFolder folder;
   std::vector<std::string> json_line = line;
   json_line.emplace_back("--json");
-  const std::string report = folder.write("report.json", run_strand(json_line).out);
-  for (const char* kind : {"shares", "sweep"}) {
-    CAPTURE(kind);
-    const std::string drawing = folder.file("drawing.svg");
-    const std::string plot = "python3 " + shell_quoted(STRAND_SOURCE_DIR "/tools/bench/plot.py") + " " + kind + " " +
-                             shell_quoted(report) + " " + shell_quoted(drawing);
-    CHECK(std::system(plot.c_str()) == 0);
-    const std::string svg = read_text(drawing);
-    CHECK(svg.starts_with("<svg "));
-    CHECK(svg.ends_with("</svg>\n"));
-    CHECK(contains(svg, kind == std::string("sweep") ? "time against length" : "cpu.eigen"));
-  }
+  const std::string json = run_strand(json_line).out;
+  CHECK(contains(plot("shares", folder, json), "cpu.eigen"));
+  CHECK(contains(plot("sweep", folder, json), "time against length"));
 }
 
 TEST_CASE("bench refuses cases and times that are not as described, with their line") {

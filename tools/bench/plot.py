@@ -3,6 +3,7 @@
 
     strand bench --conv1d tools/bench/conv1d_cases.txt --device cuda --json >bench.json
     python3 tools/bench/plot.py shares bench.json shares.svg     # the share of the floor of each case
+    python3 tools/bench/plot.py shares tests/gpu_report.txt layers/conv1d/shares.svg  # of the table that it printed
     strand bench --conv1d --sweep --device cuda --json >sweep.json
     python3 tools/bench/plot.py sweep sweep.json sweep.svg       # time against L, Cin, K and dilation, log by log
 """
@@ -11,6 +12,7 @@ import argparse
 import html
 import json
 import math
+import re
 
 INK, PALE, OURS, FLOOR = "#333", "#ddd", "#2b6cb0", "#c05621"
 TITLES = {"L": "length", "Cin": "input channels", "K": "kernel size", "d": "dilation"}
@@ -41,6 +43,23 @@ def picked(case):
         if result["implementation"].startswith(("cpu.", "cuda.")) and result.get("ms", 0) > 0:
             return result["implementation"], result["ms"]
     return None
+
+
+def from_table(lines):
+    """Of what was printed without --json: the first table of picked implementations, as shares() wants it."""
+    report = {"machine": {}, "cases": []}
+    for printed in lines:
+        machine = re.match(r"([^,]+), .*, (\d{4}-\d\d-\d\dT\S+)$", printed)
+        row = re.match(r"(\S+) +(c(?:uda|pu)\.\w+) +([\d.]+) ms +([\d.]+) % ", printed)
+        if machine:
+            report["machine"] = {"processor": machine[1], "date": machine[2]}
+        if row:
+            ms = float(row[3])
+            report["cases"].append({"name": row[1], "floor_bytes_ms": ms * float(row[4]) / 100, "floor_half_products_ms": 0,
+                                    "results": [{"implementation": row[2], "ms": ms}]})
+        elif printed.startswith("Geometric means") and report["cases"]:
+            return report
+    raise SystemExit("plot.py: no table of picked implementations, and no JSON")
 
 
 def shares(report):
@@ -113,11 +132,12 @@ def sweep(report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=["shares", "sweep"])
-    parser.add_argument("report", help="what strand bench printed with --json")
+    parser.add_argument("report", help="what strand bench printed, with --json or (shares) without")
     parser.add_argument("output", help="an SVG file")
     arguments = parser.parse_args()
     with open(arguments.report, encoding="utf-8") as file:
-        report = json.load(file)
+        printed = file.read()
+    report = json.loads(printed) if printed.startswith("{") else from_table(printed.splitlines())
     drawing = shares(report) if arguments.kind == "shares" else sweep(report)
     with open(arguments.output, "w", encoding="utf-8") as file:
         file.write(drawing)
