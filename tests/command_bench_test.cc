@@ -123,6 +123,25 @@ TEST_CASE("bench --conv1d --random holds random problems to the double loop") {
   CHECK(run_strand({"bench", "--conv1d", "cases.txt", "--random", "3"}).code == 2);
 }
 
+TEST_CASE("bench --conv1d tells what it has when it is stopped") {
+  const TemporaryFolder folder;
+  std::string out;
+  std::string err;
+  // Longer, where it had not begun with the cases.
+  for (const char* seconds : {"2", "8", "30"}) {
+    const std::string line = std::string("timeout ") + seconds + " " + shell_quoted(STRAND_COMMAND) +
+                             " bench --conv1d --random 5000 --max-multiply-adds 1e6 --repeat 1 >" +
+                             shell_quoted(folder.file("out")) + " 2>" + shell_quoted(folder.file("err"));
+    REQUIRE(std::system(line.c_str()) != -1);
+    out = read_text(folder.file("out"));
+    err = read_text(folder.file("err"));
+    if (contains(err, "stopped by a signal after ")) break;
+  }
+  INFO(out, err);
+  CHECK(contains(err, "of 5000 cases"));
+  CHECK(contains(out, " right, 0 wrong, 0 skipped for memory"));
+}
+
 TEST_CASE("bench --conv1d --sweep tells what a size costs") {
   const std::vector<std::string> line = {"bench", "--conv1d", "--sweep", "--repeat", "1", "--max-multiply-adds",
                                          "1.1e8"};

@@ -10,6 +10,7 @@
 #include "tools/bench_conv1d_report.h"
 #include "tools/bench_times.h"
 #include "tools/progress.h"
+#include "tools/stop_signals.h"
 
 namespace strand::tools {
 namespace {
@@ -118,8 +119,11 @@ int bench_conv1d(const BenchOptions& options) {
   if (!options.json) print_head(machine, peaks);
   if (!options.json && precision != Precision::kFloat32) fmt::print("precision {}\n", to_string(precision));
   if (!options.json && by_case) fmt::print("{}", table.header());
+  // Many cases take minutes: what was measured by then is told.
+  stop_on_signals();
   std::vector<CaseResult> results;
   for (ConvCase& conv_case : cases) {
+    if (stopped()) break;
     results.push_back(run_case(*bench_device, std::move(conv_case), peaks, options));
     add_times(others, results.back());
     if (!options.json && by_case) print_case(table, results.back());
@@ -132,6 +136,10 @@ int bench_conv1d(const BenchOptions& options) {
     print_sweep(results);
   } else {
     print_summary(results);
+  }
+  if (results.size() < cases.size()) {
+    fmt::print(stderr, "strand bench: stopped by a signal after {} of {} cases\n", results.size(), cases.size());
+    return 1;
   }
   return (options.check || random) && !all_right(results) ? 1 : 0;
 }

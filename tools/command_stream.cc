@@ -13,6 +13,7 @@
 #include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/sound_pipe.h"
+#include "tools/stop_signals.h"
 #include "tools/stream_live.h"
 #include "tools/stream_pump.h"
 #include "tools/table.h"

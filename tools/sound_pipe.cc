@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "tools/stop_signals.h"
 
 namespace strand::tools {
 namespace {
@@ -19,8 +20,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "raw samples are little-endian");
 
 constexpr float kFullScale = 32768;
-
-volatile std::sig_atomic_t stop_asked = 0;  // a signal handler can reach nothing else
 
 Error io_error(const std::string& what, int reason) {
   return {ErrorCategory::kIo, what + ": " + std::generic_category().message(reason)};
@@ -193,14 +192,5 @@ std::unique_ptr<SoundSource> file_source(std::unique_ptr<WavReader> reader) {
 std::unique_ptr<SoundSink> file_sink(const std::string& path, int64_t channels, int rate) {
   return std::make_unique<FileSink>(path, channels, rate);
 }
-
-void stop_on_signals() {
-  struct sigaction action = {};
-  action.sa_handler = [](int) { stop_asked = 1; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);  // no SA_RESTART: a read that waits is to end
-  for (const int number : {SIGINT, SIGTERM}) ::sigaction(number, &action, nullptr);
-}
-
-bool stopped() { return stop_asked != 0; }
 
 }  // namespace strand::tools

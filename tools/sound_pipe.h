@@ -40,8 +40,4 @@ std::unique_ptr<SoundSink> raw_sink(SampleFormat format);
 std::unique_ptr<SoundSource> file_source(std::unique_ptr<WavReader> reader);
 std::unique_ptr<SoundSink> file_sink(const std::string& path, int64_t channels, int rate);  // Hz
 
-// From now on SIGINT and SIGTERM end the sound where it is, once; a second one ends the process, as ever.
-void stop_on_signals();
-bool stopped();
-
 }  // namespace strand::tools
