@@ -108,10 +108,10 @@ struct Geometry {
 // Fills in `geometry`, or says why the problem is not for warpgroup products.
 std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry, int products = 3);
 
-// Where rows of outputs are odd, nothing but single floats lies in all of them alike, and the sectors of 32 bytes that two
-// tiles share are slow to write: each is read from memory first. So a warpgroup stores 120 of its 128 positions, from a
-// sector's beginning in each row, and the next one begins 120 further. Not where rows are short, or sums long, as a 16th
-// of all work is done twice; nor where rows are even, which was no faster.
+// Where rows of outputs are odd, nothing but single floats lies in all of them alike, and the sectors of 32 bytes that
+// two tiles share are slow to write: each is read from memory first. So a warpgroup stores 120 of its 128 positions,
+// from a sector's beginning in each row, and the next one begins 120 further. Not where rows are short, or sums long,
+// as a 16th of all work is done twice; nor where rows are even, which was no faster.
 int choose_stored_columns(const Conv1dProblem& problem, const Geometry& geometry, int64_t out_length);
 
 // Rows (of 16 bytes) from a slot's first octet to the first of each step's two.
