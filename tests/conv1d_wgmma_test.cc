@@ -100,7 +100,7 @@ Conv1dProblem gated(Conv1dProblem p) {
   return p;
 }
 
-TEST_CASE("a warpgroup of cuda.wgmma stores whole sectors where rows share them and that pays") {
+TEST_CASE("a warpgroup of cuda.wgmma stores whole sectors where rows are odd and that pays") {
   const auto stored = [](const Conv1dProblem& p) {
     Geometry g;
     REQUIRE(choose_geometry(p, kShared, g) == "");
@@ -108,6 +108,7 @@ TEST_CASE("a warpgroup of cuda.wgmma stores whole sectors where rows share them 
   };
   CHECK(stored(walk_problem(64, 128, 2405, 3, 1, 1, 0)) == 120);
   CHECK(stored(walk_problem(64, 128, 2410, 3, 1, 1, 0)) == 128);  // rows of whole sectors
+  CHECK(stored(walk_problem(64, 128, 2408, 3, 1, 1, 0)) == 128);  // even ones that share them
   CHECK(stored(walk_problem(64, 128, 1205, 3, 1, 1, 0)) == 128);  // short rows
   CHECK(stored(walk_problem(64, 128, 2405, 7, 1, 1, 0)) == 128);  // long sums
   CHECK(stored(walk_problem(64, 128, 8000, 3, 3, 4, 0)) == 128);  // more to convert than to store

@@ -36,7 +36,7 @@ constexpr int kItemsPerThread = 5;      // octet rows that a converter thread ho
 constexpr int kPartColumns = 128;       // positions that a warpgroup multiplies
 constexpr int kSector = 8;              // floats that memory writes at a time
 constexpr int kStagedRows = 8;          // of a tile's outputs that a warp has in shared memory at a time
-constexpr int kStagedColumns = 128;
+constexpr int kStagedColumns = kPartColumns;
 constexpr int kStagingBytes = 8 * kStagedRows * kStagedColumns * 4;
 constexpr int kHeaderBytes = 640;  // barriers, scales, largest magnitudes, what is in the slots
 

@@ -103,8 +103,7 @@ struct Shared {
     slot_bytes = g.slot_bytes;
   }
 
-  // Barriers: a slot's raw rows are there, its octets are, it is free; a chunk of
-  // weights is there, is free.
+  // Barriers: a slot's raw rows are there, its octets are, it is free; a chunk of weights is there, is free.
   __device__ uint32_t raw_full(int slot) const { return shared_address(memory) + slot * 8; }
   __device__ uint32_t full(int slot) const { return raw_full(kMaxSlots + slot); }
   __device__ uint32_t empty(int slot) const { return raw_full(2 * kMaxSlots + slot); }
