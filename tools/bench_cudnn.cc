@@ -8,6 +8,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "engine/buffer.h"
 #include "engine/error.h"
@@ -61,6 +62,7 @@ struct Choice {
   cudnnConvolutionFwdAlgo_t algorithm{};
   cudnnMathType_t math{};
   size_t workspace = 0;  // bytes
+  bool fused = false;    // the bias
 };
 
 const char* name_of(cudnnConvolutionFwdAlgo_t algorithm) {
@@ -96,12 +98,17 @@ struct CudnnConvolution::State {
   ConvolutionDescriptor convolution;
   TensorDescriptor bias;
   ActivationDescriptor no_activation;
-  Choice fastest;
-  std::optional<Choice> fusable;
+  std::vector<Choice> choices;
   Buffer workspace;
 
   void describe(const ConvSizes& sizes, CudnnMath math) const;
-  void find(Device device, CudnnMath math, const float* x, const float* w, float* y, int64_t workspace_limit);
+  void choose(Device device, CudnnMath math, CudnnSearch search, const float* x, const float* w, float* y,
+              int64_t workspace_limit);
+
+ private:
+  using Found = std::array<cudnnConvolutionFwdAlgoPerf_t, CUDNN_CONVOLUTION_FWD_ALGO_COUNT>;
+  // How many there are, the fastest first; those that failed come last.
+  int measure(Device device, const float* x, const float* w, float* y, int64_t workspace_limit, Found& found) const;
 };
 
 void CudnnConvolution::State::describe(const ConvSizes& sizes, CudnnMath math) const {
@@ -128,30 +135,42 @@ void CudnnConvolution::State::describe(const ConvSizes& sizes, CudnnMath math) c
         "cudnnSetConvolutionMathType");
 }
 
-void CudnnConvolution::State::find(Device device, CudnnMath math, const float* x, const float* w, float* y,
-                                   int64_t workspace_limit) {
-  std::array<cudnnConvolutionFwdAlgoPerf_t, CUDNN_CONVOLUTION_FWD_ALGO_COUNT> found{};
+int CudnnConvolution::State::measure(Device device, const float* x, const float* w, float* y, int64_t workspace_limit,
+                                     Found& found) const {
   int count = 0;
-  Buffer scratch(device, workspace_limit);
+  const Buffer scratch(device, workspace_limit);
   check(cudnnFindConvolutionForwardAlgorithmEx(library.get(), input.get(), x, filter.get(), w, convolution.get(),
                                                output.get(), y, static_cast<int>(found.size()), &count, found.data(),
                                                scratch.data(), static_cast<size_t>(workspace_limit)),
         "cudnnFindConvolutionForwardAlgorithmEx");
-  // Fastest first; those that failed come last.
-  if (count == 0 || found[0].status != CUDNN_STATUS_SUCCESS) {
-    throw Error(ErrorCategory::kUnsupported, "cuDNN has no algorithm for these sizes");
+  return count;
+}
+
+void CudnnConvolution::State::choose(Device device, CudnnMath math, CudnnSearch search, const float* x, const float* w,
+                                     float* y, int64_t workspace_limit) {
+  const bool measured = search == CudnnSearch::kMeasured;
+  Found found{};
+  int count = 0;
+  if (measured) {
+    count = measure(device, x, w, y, workspace_limit, found);
+  } else {
+    check(cudnnGetConvolutionForwardAlgorithm_v7(library.get(), input.get(), filter.get(), convolution.get(),
+                                                 output.get(), static_cast<int>(found.size()), &count, found.data()),
+          "cudnnGetConvolutionForwardAlgorithm_v7");
   }
-  const auto choice_of = [math](const cudnnConvolutionFwdAlgoPerf_t& perf) {
-    return Choice{perf.algo, math == CudnnMath::kTf32 ? perf.mathType : CUDNN_FMA_MATH, perf.memory};
-  };
-  fastest = choice_of(found[0]);
+  std::optional<Choice> fusable;
   for (const cudnnConvolutionFwdAlgoPerf_t& perf : std::span(found).first(static_cast<size_t>(count))) {
-    if (perf.status != CUDNN_STATUS_SUCCESS || perf.algo != kFusable) continue;
-    fusable = choice_of(perf);
-    break;
+    if (perf.status != CUDNN_STATUS_SUCCESS || perf.memory > static_cast<size_t>(workspace_limit)) continue;
+    Choice choice{perf.algo, math == CudnnMath::kTf32 ? perf.mathType : CUDNN_FMA_MATH, perf.memory, false};
+    if (choices.empty()) choices.push_back(choice);
+    choice.fused = true;
+    if (perf.algo == kFusable && !fusable) fusable = choice;
   }
-  scratch = Buffer();
-  workspace = Buffer(device, static_cast<int64_t>(std::max(fastest.workspace, fusable.value_or(Choice{}).workspace)));
+  if (choices.empty()) throw Error(ErrorCategory::kUnsupported, "cuDNN has no algorithm for these sizes");
+  if (fusable) choices.push_back(*fusable);
+  size_t bytes = 0;
+  for (const Choice& choice : choices) bytes = std::max(bytes, choice.workspace);
+  workspace = Buffer(device, static_cast<int64_t>(bytes));
 }
 
 bool built_with_cudnn() { return true; }
@@ -161,31 +180,31 @@ std::string cudnn_version() {
   return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
 }
 
-CudnnConvolution::CudnnConvolution(const Context& context, const ConvSizes& sizes, CudnnMath math, const float* x,
-                                   const float* w, float* y, int64_t workspace_limit)
+CudnnConvolution::CudnnConvolution(const Context& context, const ConvSizes& sizes, CudnnMath math, CudnnSearch search,
+                                   const float* x, const float* w, float* y, int64_t workspace_limit)
     : state_(std::make_unique<State>()) {
   check(cudnnSetStream(state_->library.get(), static_cast<cudaStream_t>(context.stream())), "cudnnSetStream");
   state_->describe(sizes, math);
-  state_->find(context.device(), math, x, w, y, workspace_limit);
+  state_->choose(context.device(), math, search, x, w, y, workspace_limit);
 }
 
 CudnnConvolution::~CudnnConvolution() = default;
 
-bool CudnnConvolution::can_fuse() const { return state_->fusable.has_value(); }
+int CudnnConvolution::candidates() const { return static_cast<int>(state_->choices.size()); }
 
-std::string CudnnConvolution::algorithm(CudnnBias how) const {
-  if (how == CudnnBias::kFused) return fmt::format("{}, bias fused", name_of(kFusable));
-  return fmt::format("{} + bias", name_of(state_->fastest.algorithm));
+std::string CudnnConvolution::algorithm(int candidate) const {
+  const Choice& choice = state_->choices[static_cast<size_t>(candidate)];
+  return fmt::format("{}{}", name_of(choice.algorithm), choice.fused ? ", bias fused" : " + bias");
 }
 
-void CudnnConvolution::run(CudnnBias how, const float* x, const float* w, const float* bias, float* y) const {
+void CudnnConvolution::run(int candidate, const float* x, const float* w, const float* bias, float* y) const {
   const State& s = *state_;
-  const Choice choice = how == CudnnBias::kFused ? s.fusable.value() : s.fastest;
+  const Choice& choice = s.choices[static_cast<size_t>(candidate)];
   const float one = 1;
   const float zero = 0;
   const auto bytes = static_cast<size_t>(s.workspace.bytes());
   check(cudnnSetConvolutionMathType(s.convolution.get(), choice.math), "cudnnSetConvolutionMathType");
-  if (how == CudnnBias::kFused) {
+  if (choice.fused) {
     check(cudnnConvolutionBiasActivationForward(s.library.get(), &one, s.input.get(), x, s.filter.get(), w,
                                                 s.convolution.get(), choice.algorithm, s.workspace.data(), bytes, &zero,
                                                 s.output.get(), y, s.bias.get(), bias, s.no_activation.get(),

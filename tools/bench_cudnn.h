@@ -15,26 +15,27 @@ bool built_with_cudnn();
 std::string cudnn_version();  // "9.19.0"
 
 enum class CudnnMath : uint8_t { kFloat32, kTf32 };
-enum class CudnnBias : uint8_t {
-  kAdded,  // the fastest algorithm, then cudnnAddTensor
-  kFused,  // cudnnConvolutionBiasActivationForward without activation, which takes one algorithm only
+enum class CudnnSearch : uint8_t {
+  kMeasured,  // cuDNN measures every algorithm that takes the problem, which can last a minute
+  kExpected,  // the one that cuDNN expects to be the fastest, as PyTorch uses it unless told to measure
 };
 
 // Tensors as [N, C, 1, L], channels first.
 class CudnnConvolution {
  public:
-  // Measures every algorithm on these tensors (y is overwritten) and keeps the fastest. Error(kUnsupported) where none
-  // takes the problem, Error(kDevice) where cuDNN fails.
-  CudnnConvolution(const Context& context, const ConvSizes& sizes, CudnnMath math, const float* x, const float* w,
-                   float* y, int64_t workspace_limit);
+  // Finds candidates on these tensors (y is overwritten): with the bias added by cudnnAddTensor after the convolution,
+  // and fused into it by cudnnConvolutionBiasActivationForward, which takes one algorithm only. Error(kUnsupported)
+  // where none takes the problem, Error(kDevice) where cuDNN fails.
+  CudnnConvolution(const Context& context, const ConvSizes& sizes, CudnnMath math, CudnnSearch search, const float* x,
+                   const float* w, float* y, int64_t workspace_limit);
   ~CudnnConvolution();
   CudnnConvolution(const CudnnConvolution&) = delete;
   CudnnConvolution& operator=(const CudnnConvolution&) = delete;
 
-  bool can_fuse() const;                       // whether the one algorithm that kFused takes is there
-  std::string algorithm(CudnnBias how) const;  // "fft + bias"
+  int candidates() const;
+  std::string algorithm(int candidate) const;  // "fft + bias"
   // Enqueues on the context's stream.
-  void run(CudnnBias how, const float* x, const float* w, const float* bias, float* y) const;
+  void run(int candidate, const float* x, const float* w, const float* bias, float* y) const;
 
  private:
   struct State;

@@ -15,13 +15,14 @@ bool built_with_cudnn() { return false; }
 std::string cudnn_version() { return ""; }
 
 CudnnConvolution::CudnnConvolution(const Context& /*context*/, const ConvSizes& /*sizes*/, CudnnMath /*math*/,
-                                   const float* /*x*/, const float* /*w*/, float* /*y*/, int64_t /*workspace_limit*/) {
+                                   CudnnSearch /*search*/, const float* /*x*/, const float* /*w*/, float* /*y*/,
+                                   int64_t /*workspace_limit*/) {
   refuse();
 }
 CudnnConvolution::~CudnnConvolution() = default;
-bool CudnnConvolution::can_fuse() const { return false; }
-std::string CudnnConvolution::algorithm(CudnnBias /*how*/) const { return ""; }
-void CudnnConvolution::run(CudnnBias /*how*/, const float* /*x*/, const float* /*w*/, const float* /*bias*/,
+int CudnnConvolution::candidates() const { return 0; }
+std::string CudnnConvolution::algorithm(int /*candidate*/) const { return ""; }
+void CudnnConvolution::run(int /*candidate*/, const float* /*x*/, const float* /*w*/, const float* /*bias*/,
                            float* /*y*/) const {
   refuse();
 }

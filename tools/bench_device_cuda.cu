@@ -19,6 +19,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kMaxBlocks = 4096;
 constexpr double kPreciseMs = 2;       // a measurement shorter than this is made of more bodies
+constexpr double kLongMs = 200;        // of all repeats: long bodies, which vary less, get fewer of them
 constexpr int64_t kMostBodies = 2048;  // in one graph
 constexpr int64_t kCopyBytes = int64_t{2} << 30;
 constexpr int kProduct = 8192;
@@ -150,6 +151,7 @@ class CudaBenchDevice final : public BenchDevice {
     body(0);  // what is made at first use, outside the capture
     context_.synchronize();
     const double once = stopwatch.milliseconds([&] { body(0); });
+    if (once >= kLongMs) return once;
     const auto precise = static_cast<int64_t>(std::ceil(kPreciseMs / std::max(once, 1e-4)));
     const int64_t count = once >= kPreciseMs ? 1 : std::clamp<int64_t>(std::max(precise, rotations), 1, kMostBodies);
     const auto plainly = [&] {
@@ -157,6 +159,7 @@ class CudaBenchDevice final : public BenchDevice {
     };
     if (count == 1) {
       int64_t turn = 0;
+      repeats = std::clamp(static_cast<int>(kLongMs / once), 1, repeats);
       return median(
           stopwatch, [&] { body(turn++); }, repeats);
     }

@@ -31,8 +31,9 @@ struct ConvTiming {
 
 enum class Scope : uint8_t {
   kAll,
-  kPickedAndChecks,  // times what a network would get and cuDNN in float32; the others are only checked
-  kPicked,           // what a network would get, alone
+  // Times what a network would get and what cuDNN expects to be its fastest in float32; the others are only checked.
+  kPickedAndChecks,
+  kPicked,  // what a network would get, alone
 };
 
 struct ConvRequest {
@@ -55,7 +56,7 @@ class ConvProblem {
  private:
   // `repeats` 0: only checked.
   ConvTiming time_kernel(const layers::Implementation& implementation, double promise, int repeats);
-  ConvTiming time_cudnn(CudnnMath math, int repeats);
+  ConvTiming time_cudnn(CudnnMath math, CudnnSearch search, int repeats);
   // Poisons the first output, runs the body on it and notes its largest error, in units of eps * magnitude; then the
   // time.
   void measure(const std::function<void(int64_t)>& run, int repeats, ConvTiming& timing);

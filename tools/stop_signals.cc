@@ -1,7 +1,6 @@
 #include "tools/stop_signals.h"
 
 #include <csignal>
-#include <initializer_list>
 
 namespace strand::tools {
 namespace {
@@ -13,8 +12,10 @@ volatile std::sig_atomic_t stop_asked = 0;  // a signal handler can reach nothin
 void stop_on_signals() {
   struct sigaction action = {};
   action.sa_handler = [](int) { stop_asked = 1; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);  // no SA_RESTART: a read that waits is to end
-  for (const int number : {SIGINT, SIGTERM}) ::sigaction(number, &action, nullptr);
+  // No SA_RESTART: a read that waits is to end.
+  ::sigaction(SIGTERM, &action, nullptr);  // which timeout(1) sends twice, to the process and to its group
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  ::sigaction(SIGINT, &action, nullptr);
 }
 
 bool stopped() { return stop_asked != 0; }

@@ -3,7 +3,7 @@
 
 namespace strand::tools {
 
-// From now on SIGINT and SIGTERM are noted, once; a second one ends the process, as ever.
+// From now on SIGINT and SIGTERM are noted. A second SIGINT ends the process, as ever.
 void stop_on_signals();
 bool stopped();
 

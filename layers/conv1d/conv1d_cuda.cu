@@ -1,27 +1,18 @@
-// The CUDA implementations in order. No kernels here.
+// The CUDA implementations in order: that of the least expected time first. No kernels here.
+
+#include <algorithm>
 
 #include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_direct_plan.h"
+#include "layers/conv1d/conv1d_expected.h"
 
 namespace strand::layers {
 namespace {
 
-// Where float32 arithmetic finishes sooner than tensor cores get going: measured on an H200, see README.md.
-bool is_small(const Conv1dProblem& p, int64_t out_length) {
-  constexpr double kFewMultiplyAdds = 64e6;
-  const double multiply_adds = static_cast<double>(p.batch) * static_cast<double>(p.out_channels) *
-                               static_cast<double>(out_length) * static_cast<double>(p.reduction());
-  return multiply_adds < kFewMultiplyAdds;
-}
-
-// Where float32 arithmetic is faster than cuda.tensor, whose tiles have little to do.
-bool is_thin(const Conv1dProblem& p) { return p.group_out() <= 16 && p.reduction() <= 64; }
-
-// Where few outputs or short sums are all there is, and rows are long enough for cuda.few_channels' strips.
-bool is_few(const Conv1dProblem& p, int64_t out_length) {
-  constexpr int64_t kMinLength = 256;
-  const bool few = p.group_out() <= 8 || p.reduction() < 48 || is_thin(p);
-  return few && out_length >= kMinLength && (p.stride == 1 || p.reduction() <= 12);
-}
+struct Expected {
+  double seconds;
+  Implementation implementation;
+};
 
 }  // namespace
 
@@ -60,20 +51,28 @@ Implementation conv1d_interleaving(const Conv1dProblem& problem, const PrepareAr
   return conv1d_wgmma(normalised(problem, args.outputs[0].shape[2]), args);
 }
 
+int conv1d_multiprocessors(Device device) {
+  constexpr int kHopper = 132;
+  if (!device.is_cuda()) return kHopper;
+  int count = 0;
+  cuda::check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device.index), "cudaDeviceGetAttribute");
+  return count;
+}
+
 void conv1d_cuda(const Conv1dProblem& written, const PrepareArgs& args, std::vector<Implementation>& list) {
   const int64_t out_length = args.outputs[0].shape[2];
+  const int processors = conv1d_multiprocessors(args.device);
   const Conv1dProblem problem = normalised(written, out_length);
-  const bool few = is_few(problem, out_length);
-  const bool small = is_small(problem, out_length);
-  const bool thin = !small && is_thin(problem);
   list.push_back(conv1d_depthwise(problem, args));
-  if (small) list.push_back(conv1d_direct(problem, args));
-  list.push_back(conv1d_wgmma(problem, args));
-  if (few) list.push_back(conv1d_few(problem, args));
-  if (thin) list.push_back(conv1d_direct(problem, args));
-  list.push_back(conv1d_tensor(problem, args));
-  if (!small && !thin) list.push_back(conv1d_direct(problem, args));
-  if (!few) list.push_back(conv1d_few(problem, args));
+  double wgmma = 0;
+  Implementation by_warpgroups = conv1d_wgmma(problem, args, &wgmma);
+  Expected expected[] = {
+      {wgmma, std::move(by_warpgroups)},
+      {plan_direct(problem, out_length, processors, args.workspace_limit).seconds, conv1d_direct(problem, args)},
+      {few_channels_seconds(problem, out_length, processors), conv1d_few(problem, args)},
+      {tensor_seconds(problem, out_length, processors), conv1d_tensor(problem, args)}};
+  std::ranges::stable_sort(expected, {}, &Expected::seconds);
+  for (Expected& each : expected) list.push_back(std::move(each.implementation));
   list.push_back(conv1d_im2col(problem, args));
   list.push_back(conv1d_naive(problem, args));
 }

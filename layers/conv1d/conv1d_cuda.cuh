@@ -46,7 +46,10 @@ inline Conv1dWeights plain_weights(const Conv1dProblem& problem, const PrepareAr
 // of a gate in one thread.
 std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates = false);
 
-Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& args);
+int conv1d_multiprocessors(Device device);  // a Hopper's where it is no GPU
+
+// `seconds`: where it may note what it expects to take.
+Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& args, double* seconds = nullptr);
 Implementation conv1d_tensor(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_depthwise(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_direct(const Conv1dProblem& problem, const PrepareArgs& args);
@@ -57,8 +60,7 @@ Implementation conv1d_naive(const Conv1dProblem& problem, const PrepareArgs& arg
 // What cuda.few_channels is for: up to 16 outputs a group, or fewer than 48 products a sum.
 bool has_few_channels(const Conv1dProblem& problem);
 
-// Two halves of cuda.direct.
-std::unique_ptr<Kernel> conv1d_tiled_kernel(const Conv1dProblem& problem, const PrepareArgs& args);
+// cuda.direct's kernel without tiles, for up to kThinOutputs outputs a group.
 std::unique_ptr<Kernel> conv1d_thin_kernel(const Conv1dProblem& problem, const PrepareArgs& args);
 
 }  // namespace strand::layers

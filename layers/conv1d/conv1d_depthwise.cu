@@ -62,13 +62,23 @@ __global__ void __launch_bounds__(kThreads)
     for (int i = 0; i < kOutputs; ++i) target[t0 + i * kThreads] = sum[i];
     return;
   }
-  for (int64_t t = t0; t < a.out_length && t < t0 + kTile; t += kThreads) {
-    float sum = 0;
-    const int64_t position = t * a.p.stride - a.p.pad_left;
-    for (int k = 0; k < taps; ++k) {
-      sum = fmaf(w[k], padded_value(source, position + k * a.p.dilation, a.p.length, a.p.padding_mode), sum);
+  // Outputs past the row's end have the last one's position, and are not stored.
+  float sum[kOutputs] = {};
+  int64_t at[kOutputs];
+#pragma unroll
+  for (int i = 0; i < kOutputs; ++i) at[i] = min(t0 + i * kThreads, a.out_length - 1) * a.p.stride - a.p.pad_left;
+  for (int k = 0; k < taps; ++k) {
+    const float factor = w[k];
+    const int64_t tap = k * a.p.dilation;
+#pragma unroll
+    for (int i = 0; i < kOutputs; ++i) {
+      sum[i] = fmaf(factor, padded_value(source, at[i] + tap, a.p.length, a.p.padding_mode), sum[i]);
     }
-    target[t] = finish(sum, t);
+  }
+  finish(sum, t0, kThreads, a.out_length);
+#pragma unroll
+  for (int i = 0; i < kOutputs; ++i) {
+    if (t0 + i * kThreads < a.out_length) target[t0 + i * kThreads] = sum[i];
   }
 }
 

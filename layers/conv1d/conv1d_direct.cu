@@ -11,6 +11,8 @@
 //   channels, and the taps of a channel meet in the L1 cache, so neither stride, dilation nor kernel size needs a tile
 //   that fits. At the end the ring holds the sums, from which each row is stored by consecutive threads: rows of odd
 //   lengths allow no wider stores.
+// Parts: where the tiles would not fill the device, blocks sum parts of the reduction each, which go to the workspace
+//   and are added in order by a second kernel (conv1d_direct_plan.h).
 // Limits: reductions (C_in / groups * K) and grids below 2^31. Any stride, dilation, padding and length.
 // It beats im2col, which writes and reads the unfolded input through memory: for a kernel of 3 three times the input.
 
@@ -19,16 +21,22 @@
 
 #include "engine/checked.h"
 #include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_direct_plan.h"
 
 namespace strand::layers {
 namespace {
+
+constexpr int kAddThreads = 256;
 
 struct Tiled {
   Conv1dProblem problem;
   int64_t out_length = 0;
   int64_t positions = 0;  // batch * out_length
   int output_tiles = 0;   // a group
-  int chunks = 0;         // of the reduction
+  int position_tiles = 0;
+  int chunks = 0;           // of the reduction
+  int part_chunks = 0;      // of them, that a block sums
+  int64_t part_stride = 0;  // from one part's sums to the next's; 0: there is but one part
 };
 
 template <int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Depth, int Stages, bool Zeros>
@@ -88,7 +96,7 @@ struct Gather {
   int64_t carry;   // of offset where the tap wraps around
   int tap_step;
 
-  __device__ Gather(const Tiled& conv, int64_t group, int64_t position) {
+  __device__ Gather(const Tiled& conv, int64_t group, int64_t position, int first_row) {
     const Conv1dProblem& p = conv.problem;
     const int taps = static_cast<int>(p.kernel_size);
     for (int i = 0; i < kColumns; ++i) {
@@ -96,7 +104,7 @@ struct Gather {
       columns[i] =
           column_at(conv, group, min(position + threadIdx.x % T::kPositions + i * T::kThreads, conv.positions - 1));
     }
-    row = static_cast<int>(threadIdx.x) / T::kPositions;
+    row = first_row + static_cast<int>(threadIdx.x) / T::kPositions;
     tap = row % taps;
     offset = row / taps * p.length + tap * p.dilation;
     tap_step = kStep % taps;
@@ -229,26 +237,31 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
   const unsigned rest = blockIdx.x / static_cast<unsigned>(conv.output_tiles);
   const auto groups = static_cast<unsigned>(conv.problem.groups);
   const unsigned group = rest % groups;
-  const int64_t position = static_cast<int64_t>(rest / groups) * T::kPositions;
+  const unsigned part = rest / groups / static_cast<unsigned>(conv.position_tiles);
+  const int64_t position =
+      static_cast<int64_t>(rest / groups - part * static_cast<unsigned>(conv.position_tiles)) * T::kPositions;
+  const int first_chunk = static_cast<int>(part) * conv.part_chunks;
+  const int end = min(conv.chunks, first_chunk + conv.part_chunks);
+  y += part * conv.part_stride;
   weight += static_cast<int64_t>(group * conv.output_tiles + output_tile) * conv.chunks * T::kWeightFloats;
 
-  Gather<T> gather(conv, group, position);
+  Gather<T> gather(conv, group, position, first_chunk * T::kDepth);
   const auto start_chunk = [&](int chunk) {
-    if (chunk < conv.chunks) {
+    if (chunk < end) {
       float* stage = ring + chunk % T::kStages * T::kStageFloats;
       weight_chunk<T>(weight + static_cast<int64_t>(chunk) * T::kWeightFloats, stage);
       gather.chunk(conv, x, stage + T::kWeightFloats);
     }
     __pipeline_commit();
   };
-  for (int chunk = 0; chunk < T::kStages - 1; ++chunk) start_chunk(chunk);
+  for (int chunk = first_chunk; chunk < first_chunk + T::kStages - 1; ++chunk) start_chunk(chunk);
 
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int down = warp / T::kWarpsAcross * T::kWarpOutputs;
   const int across = warp % T::kWarpsAcross * T::kWarpPositions;
   float sums[T::kThreadOutputs][T::kThreadPositions] = {};
-  for (int chunk = 0; chunk < conv.chunks; ++chunk) {
+  for (int chunk = first_chunk; chunk < end; ++chunk) {
     __pipeline_wait_prior(T::kStages - 2);
     __syncthreads();  // the chunk is there for all, and the one before it is done with
     start_chunk(chunk + T::kStages - 1);
@@ -284,69 +297,73 @@ Conv1dWeights pack(const Tiled& conv, const PrepareArgs& args) {
   return {args.weights.pack(packing, checked_mul(count, sizeof(float)), fill), p, args};
 }
 
-int64_t blocks_of(const Conv1dProblem& p, int64_t positions, int64_t tile_outputs, int64_t tile_positions) {
-  return checked_mul(checked_mul(ceil_div(positions, tile_positions), p.groups), ceil_div(p.group_out(), tile_outputs));
+// The parts of each sum in order, and what comes after it.
+template <bool Plain>
+__global__ void __launch_bounds__(kAddThreads)
+    add_parts(Conv1dStore store, const float* __restrict__ parts, int count, int64_t stride, float* __restrict__ y) {
+  store.plain = Plain;
+  const int64_t at = int64_t{blockIdx.x} * kAddThreads + threadIdx.x;
+  if (at >= stride) return;
+  float sum = 0;
+#pragma unroll 8
+  for (int i = 0; i < count; ++i) sum += parts[i * stride + at];
+  const int64_t row = at / store.length;
+  y[at] = store.at(row / store.channels, row % store.channels)(sum, at - row * store.length);
+}
+
+void launch_add_parts(const Context& context, const Conv1dStore& store, const float* parts, int64_t count,
+                      int64_t stride, float* y) {
+  const auto blocks = static_cast<unsigned>(ceil_div(stride, kAddThreads));
+  (store.plain ? add_parts<true> : add_parts<false>)<<<blocks, kAddThreads, 0, cuda::stream(context)>>>(
+      store, parts, static_cast<int>(count), stride, y);
+  cuda::check_launch("conv1d cuda.direct, parts");
 }
 
 template <class T>
-std::unique_ptr<Kernel> tiled_kernel(const Conv1dProblem& p, const PrepareArgs& args) {
-  Tiled conv{p, args.outputs[0].shape[2], 0, 0, 0};
+std::unique_ptr<Kernel> tiled_kernel(const Conv1dProblem& p, const PrepareArgs& args, const DirectPlan& plan) {
+  Tiled conv{p, args.outputs[0].shape[2], 0, 0, 0, 0, 0, 0};
   conv.positions = p.batch * conv.out_length;
   conv.output_tiles = static_cast<int>(ceil_div(p.group_out(), T::kOutputs));
+  conv.position_tiles = static_cast<int>(ceil_div(conv.positions, T::kPositions));
   conv.chunks = static_cast<int>(ceil_div(p.reduction(), T::kDepth));
-  const int64_t blocks = blocks_of(p, conv.positions, T::kOutputs, T::kPositions);
+  conv.part_chunks = static_cast<int>(plan.part_chunks);
+  const int64_t elements = conv.positions * p.out_channels;
+  if (plan.parts > 1) conv.part_stride = elements;
+  const int64_t blocks = direct_blocks(p, conv.out_length, kDirectTiles[plan.tile], plan.parts);
+  const int64_t bytes = plan.parts > 1 ? plan.parts * elements * int64_t{sizeof(float)} : 0;
   return function_kernel(
-      [conv, blocks, weights = pack<T>(conv, args)](const Context& context, const Bindings& bindings) {
+      [conv, blocks, parts = plan.parts, weights = pack<T>(conv, args)](const Context& context,
+                                                                        const Bindings& bindings) {
         if (blocks == 0) return;
-        (conv.problem.epilogue.none()
+        const Conv1dStore store = weights.store(bindings);
+        auto* y = bindings.outputs[0].ptr<float>();
+        auto* sums = parts > 1 ? reinterpret_cast<float*>(bindings.workspace) : y;
+        (parts > 1 || store.plain
              ? tiled<T, true>
              : tiled<T, false>)<<<static_cast<unsigned>(blocks), T::kThreads, 0, cuda::stream(context)>>>(
-            conv, bindings.inputs[0].ptr<const float>(), weights.data(), weights.store(bindings),
-            bindings.outputs[0].ptr<float>());
+            conv, bindings.inputs[0].ptr<const float>(), weights.data(), parts > 1 ? Conv1dStore{} : store, sums);
         cuda::check_launch("conv1d cuda.direct, tiled");
-      });
+        if (parts > 1) launch_add_parts(context, store, sums, parts, conv.part_stride, y);
+      },
+      bytes);
 }
 
-// A tile, and the share of the multiply-add rate that it is expected to reach where all of it is used.
-struct Candidate {
-  int64_t outputs;
-  int64_t positions;
-  double share;
-  std::unique_ptr<Kernel> (*make)(const Conv1dProblem&, const PrepareArgs&);
-};
-
-template <int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Depth, int Stages>
-constexpr Candidate candidate(double share) {
-  using Padded = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Depth, Stages, true>;
-  using Mirrored = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Depth, Stages, false>;
-  return {Padded::kOutputs, Padded::kPositions, share, [](const Conv1dProblem& p, const PrepareArgs& args) {
-            const bool zeros = p.unpadded() || p.padding_mode == PaddingMode::kZeros;
-            return zeros ? tiled_kernel<Padded>(p, args) : tiled_kernel<Mirrored>(p, args);
-          }};
+template <int Index, int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Stages>
+std::unique_ptr<Kernel> make(const Conv1dProblem& p, const PrepareArgs& args, const DirectPlan& plan) {
+  constexpr int kDepth = kDirectTiles[Index].depth;
+  using Padded = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, kDepth, Stages, true>;
+  using Mirrored = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, kDepth, Stages, false>;
+  static_assert(Padded::kOutputs == kDirectTiles[Index].outputs && Padded::kThreads == kDirectTiles[Index].threads);
+  static_assert(Padded::kPositions == kDirectTiles[Index].positions);
+  const bool zeros = p.unpadded() || p.padding_mode == PaddingMode::kZeros;
+  return zeros ? tiled_kernel<Padded>(p, args, plan) : tiled_kernel<Mirrored>(p, args, plan);
 }
 
-// Outputs x positions: 128 x 128, 64 x 128, 32 x 256, 16 x 256, and 32 x 64 for what would not fill the device.
-constexpr Candidate kCandidates[] = {candidate<8, 8, 4, 2, 16, 3>(0.70), candidate<8, 8, 2, 2, 16, 3>(0.65),
-                                     candidate<8, 8, 1, 4, 8, 4>(0.60), candidate<4, 8, 1, 4, 8, 4>(0.40),
-                                     candidate<4, 4, 2, 2, 16, 3>(0.35)};
-
-int multiprocessors(Device device) {
-  int count = 0;
-  cuda::check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device.index), "cudaDeviceGetAttribute");
-  return count;
-}
-
-// The tile whose blocks, spread over the multiprocessors, take the least time: unused rows and columns count as used,
-// and a device that is not filled takes as long as one block.
-const Candidate& best_tile(const Conv1dProblem& p, int64_t positions, int processors) {
-  const auto time = [&](const Candidate& tile) {
-    const int64_t blocks = blocks_of(p, positions, tile.outputs, tile.positions);
-    return static_cast<double>(ceil_div(blocks, processors) * tile.outputs * tile.positions) / tile.share;
-  };
-  return *std::ranges::min_element(kCandidates, {}, time);
-}
-
-constexpr int64_t kThinOutputs = 8;
+// As in kDirectTiles.
+constexpr std::unique_ptr<Kernel> (*kMakers[])(const Conv1dProblem&, const PrepareArgs&, const DirectPlan&) = {
+    make<0, 8, 8, 4, 2, 3>, make<1, 8, 8, 2, 2, 3>, make<2, 8, 8, 1, 4, 4>, make<3, 4, 8, 1, 4, 4>,
+    make<4, 4, 4, 2, 2, 3>};
+static_assert(std::size(kMakers) == std::size(kDirectTiles));
 
 std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
   constexpr int64_t kMax = 0x7FFFFF00;
@@ -355,21 +372,18 @@ std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
   if (p.reduction() > kMax) {
     return std::to_string(p.reduction()) + " products an output, more than " + std::to_string(kMax);
   }
-  const int64_t blocks = blocks_of(p, p.batch * args.outputs[0].shape[2], 16, 64);
+  const int64_t blocks =
+      checked_mul(ceil_div(p.batch * args.outputs[0].shape[2], 64), checked_mul(p.groups, ceil_div(p.group_out(), 16)));
   return blocks > kMaxBlocks ? "up to " + std::to_string(blocks) + " blocks, more than grid.x takes" : "";
 }
 
 }  // namespace
 
-std::unique_ptr<Kernel> conv1d_tiled_kernel(const Conv1dProblem& problem, const PrepareArgs& args) {
-  const int64_t positions = problem.batch * args.outputs[0].shape[2];
-  return best_tile(problem, positions, multiprocessors(args.device)).make(problem, args);
-}
-
 Implementation conv1d_direct(const Conv1dProblem& problem, const PrepareArgs& args) {
   return {"cuda.direct", DeviceType::kCuda, declines(problem, args), [problem, &args] {
-            return problem.group_out() <= kThinOutputs ? conv1d_thin_kernel(problem, args)
-                                                       : conv1d_tiled_kernel(problem, args);
+            const DirectPlan plan = plan_direct(problem, args.outputs[0].shape[2], conv1d_multiprocessors(args.device),
+                                                args.workspace_limit);
+            return plan.thin ? conv1d_thin_kernel(problem, args) : kMakers[plan.tile](problem, args, plan);
           }};
 }
 

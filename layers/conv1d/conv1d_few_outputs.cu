@@ -278,9 +278,9 @@ FewOutputs plan(const Conv1dProblem& p, int64_t out_length) {
   a.pitch = static_cast<int>(row_floats((a.taps - 1) * (a.by_tap ? 1 : p.dilation)));
   a.row_weights = a.by_tap ? outputs : static_cast<int>(round_up(p.kernel_size * outputs, 4));
   a.chunk_weights = static_cast<int>(round_up(int64_t{a.rows} * a.row_weights, 4));
-  const int64_t most = std::max<int64_t>(kStageFloats / (a.pitch + a.row_weights), 1);
-  a.stage_rows = static_cast<int>(ceil_div(a.rows, ceil_div(a.rows, most)));
-  if (a.by_tap) a.stage_rows = static_cast<int>(round_up(a.stage_rows, 4));
+  const int64_t unit = a.by_tap ? 4 : 1;
+  const int64_t most = std::max<int64_t>(kStageFloats / (a.pitch + a.row_weights) / unit, 1) * unit;
+  a.stage_rows = static_cast<int>(round_up(ceil_div(a.rows, ceil_div(a.rows, most)), unit));
   return a;
 }
 

@@ -31,10 +31,13 @@ struct Chunking {
   int64_t bytes = 0;  // of columns; none where the input serves as it is
 };
 
-bool needs_unfolding(const Conv1dProblem& p) { return p.kernel_size > 1 || p.stride > 1 || !p.unpadded(); }
+// Not where the input is the operand as it lies. One output a row may have any stride, and so be less than its input.
+bool needs_unfolding(const Conv1dProblem& p, int64_t out_length) {
+  return p.kernel_size > 1 || p.stride > 1 || !p.unpadded() || p.length != out_length;
+}
 
 Chunking chunking(const Conv1dProblem& p, int64_t out_length, int64_t limit) {
-  if (!needs_unfolding(p)) return {p.batch, out_length, 0};
+  if (!needs_unfolding(p, out_length)) return {p.batch, out_length, 0};
   const int64_t column = checked_mul(checked_mul(p.in_channels, p.kernel_size), sizeof(float));
   const int64_t wanted = std::min(limit, std::max(kCacheBytes, checked_mul(column, kFewest)));
   const int64_t columns = wanted / column;

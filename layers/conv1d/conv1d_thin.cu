@@ -16,12 +16,13 @@
 
 #include "engine/checked.h"
 #include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_direct_plan.h"
 
 namespace strand::layers {
 namespace {
 
-constexpr int kPositions = 4;  // a thread
-constexpr int kMaxThreads = 256;
+constexpr int kPositions = kThinPositions;
+constexpr int kMaxThreads = kThinThreads;
 
 struct Thin {
   Conv1dProblem problem;

@@ -23,6 +23,7 @@
 #include "engine/cuda_check.h"
 #include "engine/cuda_runtime.h"
 #include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_expected.h"
 #include "layers/conv1d/conv1d_wgmma_kernel.cuh"
 
 namespace strand::layers::wgmma {
@@ -140,7 +141,7 @@ class WgmmaKernel final : public Kernel {
 
 namespace strand::layers {
 
-Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& args) {
+Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& args, double* seconds) {
   constexpr int64_t kSharedMemory = 232448;  // of sm_90
   Implementation result{"cuda.wgmma", DeviceType::kCuda, conv1d_cuda_declines(problem, args, true), {}};
   if (args.device.is_cuda() && cuda::device_info(args.device.index).compute_capability != 90) {
@@ -160,6 +161,9 @@ Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& arg
     if (wgmma::tile_count(problem, geometry, out_length) > INT32_MAX / 2) {
       result.declined = "more than 2^30 tiles";
     }
+  }
+  if (seconds != nullptr && result.declined.empty()) {
+    *seconds = wgmma_seconds(problem, geometry, out_length, conv1d_multiprocessors(args.device));
   }
   result.prepare = [problem, geometry, &args] { return std::make_unique<wgmma::WgmmaKernel>(problem, geometry, args); };
   return result;

@@ -91,7 +91,7 @@ struct TileEnd {
   const Arguments& a;
   Staging staging;
   int lane;
-  Tile tile{.block = -1};
+  Tile tile{};
   bool gated;         // rows 8 to 15 gate rows 0 to 7
   int results;        // of the group
   int first_row = 0;  // this warp's, in the block
@@ -111,9 +111,10 @@ struct TileEnd {
   }
 
   __device__ __forceinline__ void begin(int index) {
-    const int block = tile.block;
     tile = tile_at(a, index);
-    if (tile.block != block) begin_block();
+    // Where weights are resident, the grid is a multiple of their blocks.
+    const bool same_block = a.g.resident || a.blocks_by.value == 1;
+    if (!same_block || index == static_cast<int>(blockIdx.x)) begin_block();
     const int64_t row = tile.batch * a.store.channels + int64_t{tile.group} * results + first_result();
     const int64_t position = MyPart::first_position(a, tile);
     const int64_t left = a.out_length - position;
@@ -145,6 +146,10 @@ struct TileEnd {
     const bool sectors = a.g.stored_columns < kPartColumns;
     const bool interleaves = Plain && a.p.interleave.length > 0;
     OutputRows out(y, a.out_length);
+    // Hidden: what follows from them would be found before all tiles, and take registers during the products.
+    Staging staging = this->staging;
+    asm volatile("" : "+r"(staging.lane), "+r"(staging.memory));
+    const int lane = staging.lane;
     if constexpr (kStack) {
 #pragma unroll
       for (int i = 0; i < 64; i += 4) {
@@ -201,7 +206,8 @@ struct TileEnd {
         } else if (sectors) {
           staging.store_sectors(out);
         } else {
-          staging.store_rows(out);
+          // Elsewhere it was measured to be slower.
+          staging.template store_rows<BlockLayout == Layout::kSplit>(out);
         }
         __syncwarp();
         out.at += kStagedRows * out.pitch;

@@ -1,0 +1,102 @@
+#include "layers/conv1d/conv1d_direct_plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/checked.h"
+#include "layers/conv1d/conv1d_expected.h"
+
+namespace strand::layers {
+namespace {
+
+// Of a multiprocessor of Hopper; other GPUs' ratios are alike.
+constexpr double kMultiplyAdds = 224e9;      // a second
+constexpr double kResidentThreads = 512;     // of the tiled kernel
+constexpr double kChunkSeconds = 0.5e-6;     // that a chunk takes at least: its way from memory, two under way
+constexpr double kGatherSeconds = 1.8e-11;   // an element, for a stride of 1
+constexpr double kEndSeconds = 15e-9;        // a sum of a thread, on its way to memory
+constexpr double kMemory = 1.4;              // of the time that bytes take at best
+constexpr double kThinStepSeconds = 0.3e-6;  // that a step of the thin kernel takes at least, alone
+constexpr double kPartsSeconds = 3e-6;       // of a second launch
+constexpr double kPartsBytes = 1e12;         // a second, of parts that are written and read again, from the L2 cache
+constexpr int64_t kMostParts = 64;
+constexpr int64_t kFewestChunks = 2;  // a part
+constexpr double kClock = 1.75e9;
+constexpr int64_t kMaxGrid = 0x7FFFFFFF;
+
+double tiled_seconds(const Conv1dProblem& p, int64_t out_length, const DirectTile& tile, int processors,
+                     const DirectPlan& plan) {
+  const int64_t blocks = direct_blocks(p, out_length, tile, plan.parts);
+  const auto waves = static_cast<double>(ceil_div(blocks, processors));
+  // What neighbouring positions read lies apart by the stride: so many more lines of the first-level cache.
+  const double gather =
+      kGatherSeconds * tile.depth * tile.positions * std::min<double>(static_cast<double>(p.stride), 32);
+  const double chunk = double(tile.depth) * tile.outputs * tile.positions / (kMultiplyAdds * tile.share) + gather;
+  // Blocks that share a multiprocessor wait for memory at the same time.
+  const double turns = std::ceil(waves * tile.threads / kResidentThreads);
+  double seconds = static_cast<double>(plan.part_chunks) * std::max(waves * chunk, turns * kChunkSeconds);
+  seconds += waves * kEndSeconds * tile.outputs * tile.positions / tile.threads;
+  if (plan.parts > 1) {
+    const double elements = static_cast<double>(p.batch * p.out_channels) * static_cast<double>(out_length);
+    seconds += kPartsSeconds + static_cast<double>(plan.parts) * elements * 8 / kPartsBytes;
+  }
+  return kLaunchSeconds + std::max(seconds, kMemory * memory_seconds(p, out_length));
+}
+
+DirectPlan plan_tile(const Conv1dProblem& p, int64_t out_length, int processors, int64_t workspace_limit, int tile) {
+  const DirectTile& shape = kDirectTiles[tile];
+  const int64_t chunks = ceil_div(p.reduction(), shape.depth);
+  const int64_t blocks = direct_blocks(p, out_length, shape);
+  const int64_t elements = p.batch * p.out_channels * out_length;
+  const int64_t most =
+      std::min({kMostParts, chunks / kFewestChunks, workspace_limit / 4 / std::max<int64_t>(elements, 1),
+                4 * ceil_div(processors, std::max<int64_t>(blocks, 1))});
+  DirectPlan best;
+  for (int64_t parts = 1; parts <= std::max<int64_t>(most, 1); ++parts) {
+    DirectPlan plan{false, tile, parts, ceil_div(chunks, parts), 0};
+    // No part is empty.
+    if (ceil_div(chunks, plan.part_chunks) != parts) continue;
+    plan.seconds = tiled_seconds(p, out_length, shape, processors, plan);
+    if (parts == 1 || plan.seconds < best.seconds) best = plan;
+  }
+  return best;
+}
+
+// Loads, multiply-adds and the rest of a step, of a thread's positions and outputs.
+double thin_seconds(const Conv1dProblem& p, int64_t out_length, int processors) {
+  constexpr double kResident = 1024;  // threads a multiprocessor
+  constexpr double kWarpsAtOnce = kResident / 32 / 4;
+  const int64_t threads = std::min<int64_t>(kThinThreads, round_up(ceil_div(out_length, kThinPositions), 32));
+  const double rows = static_cast<double>(p.batch * p.groups) *
+                      static_cast<double>(ceil_div(out_length, threads * kThinPositions) * threads);
+  const double waves = std::ceil(rows / (kResident * processors));
+  const double issue = kWarpsAtOnce * (12 + kThinPositions * static_cast<double>(p.group_out())) / kClock;
+  const double seconds = static_cast<double>(p.reduction()) * waves * std::max(issue, kThinStepSeconds);
+  return kLaunchSeconds + std::max(seconds, kMemory * memory_seconds(p, out_length));
+}
+
+}  // namespace
+
+int64_t direct_blocks(const Conv1dProblem& p, int64_t out_length, const DirectTile& tile, int64_t parts) {
+  const int64_t tiles = checked_mul(ceil_div(p.batch * out_length, int64_t{tile.positions}), p.groups);
+  return checked_mul(checked_mul(tiles, ceil_div(p.group_out(), int64_t{tile.outputs})), parts);
+}
+
+DirectPlan plan_direct(const Conv1dProblem& p, int64_t out_length, int processors, int64_t workspace_limit) {
+  DirectPlan best;
+  best.seconds = -1;
+  if (p.group_out() <= kThinOutputs) {
+    best = {true, 0, 1, 0, thin_seconds(p, out_length, processors)};
+    // Beyond, the tiled kernel's indices are too narrow.
+    constexpr int64_t kMaxReduction = int64_t{1} << 24;
+    if (p.reduction() > kMaxReduction) return best;
+  }
+  for (int tile = 0; tile < static_cast<int>(std::size(kDirectTiles)); ++tile) {
+    if (direct_blocks(p, out_length, kDirectTiles[tile]) > kMaxGrid) continue;
+    const DirectPlan plan = plan_tile(p, out_length, processors, workspace_limit, tile);
+    if (best.seconds < 0 || plan.seconds < best.seconds) best = plan;
+  }
+  return best;
+}
+
+}  // namespace strand::layers

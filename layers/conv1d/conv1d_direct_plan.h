@@ -1,0 +1,46 @@
+#pragma once
+// How cuda.direct cuts a convolution: which of its kernels, which tile, and into how many parts the reduction. Plain
+// host code, so that it is tested without a GPU.
+
+#include <cstdint>
+
+#include "layers/conv1d/conv1d.h"
+
+namespace strand::layers {
+
+// A tile of the tiled kernel, and the share of the multiply-add rate that it is expected to reach where all of it is
+// used.
+struct DirectTile {
+  int outputs;
+  int positions;
+  int depth;  // of the reduction, a chunk
+  int threads;
+  double share;
+};
+
+// The last is for what would not fill the device.
+constexpr DirectTile kDirectTiles[] = {
+    {128, 128, 16, 256, 0.70}, {64, 128, 16, 128, 0.65}, {32, 256, 8, 128, 0.60},
+    {16, 256, 8, 128, 0.40},   {32, 64, 16, 128, 0.35},
+};
+
+constexpr int64_t kThinOutputs = 8;    // a group, at most, of the kernel without tiles
+constexpr int kThinPositions = 4;      // a thread
+constexpr int64_t kThinThreads = 256;  // a block, at most
+
+struct DirectPlan {
+  bool thin = false;        // the kernel without tiles
+  int tile = 0;             // else: of kDirectTiles
+  int64_t parts = 1;        // of the reduction, each summed by a block of its own; then they are added in order
+  int64_t part_chunks = 0;  // of a tile's depth, a part
+  double seconds = 0;       // that it is expected to take
+};
+
+// The least expected time. A reduction is cut where the outputs alone would leave multiprocessors idle; what the parts
+// need stays below `workspace_limit` bytes.
+DirectPlan plan_direct(const Conv1dProblem& problem, int64_t out_length, int processors, int64_t workspace_limit);
+
+// Blocks of a tile, of all parts.
+int64_t direct_blocks(const Conv1dProblem& problem, int64_t out_length, const DirectTile& tile, int64_t parts = 1);
+
+}  // namespace strand::layers
