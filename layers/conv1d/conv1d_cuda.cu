@@ -49,10 +49,12 @@ Conv1dWeights::Conv1dWeights(std::shared_ptr<const Buffer> weight, const Conv1dP
 }
 
 std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates, bool halves) {
+  const DType half = halves ? stored_type(args.precision) : DType::kFloat32;
   for (const std::span<const TensorType> edges : {args.inputs, args.outputs}) {
     for (const TensorType& edge : edges) {
-      if (edge.shape.rank() == 0 || edge.dtype == DType::kFloat32 || (halves && is_half(edge.dtype))) continue;
-      return "computes float32 edges, got " + std::string(to_string(edge.dtype));
+      if (edge.shape.rank() == 0 || edge.dtype == DType::kFloat32 || edge.dtype == half) continue;
+      return "computes " + std::string(half == DType::kFloat32 ? "" : "float32 or ") + std::string(to_string(half)) +
+             " edges, got " + std::string(to_string(edge.dtype));
     }
   }
   return problem.epilogue.gated && !gates ? "does not hold both sums of a gate in one thread" : "";

@@ -43,7 +43,8 @@ inline Conv1dWeights plain_weights(const Conv1dProblem& problem, const PrepareAr
 }
 
 // Why none of the CUDA implementations takes the problem; empty where they may. `gates`: whether this one has both sums
-// of a gate in one thread. `halves`: whether its x, residual and y may be stored as float16 or bfloat16, each or not.
+// of a gate in one thread. `halves`: whether its x, residual and y may, each or not, be stored as the precision's
+// halves.
 std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates = false,
                                  bool halves = false);
 

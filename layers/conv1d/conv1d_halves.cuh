@@ -7,12 +7,11 @@
 
 #include <cstdint>
 
-#include "engine/dtype.h"
+#include "layers/half_storage.h"
 
 namespace strand::layers {
 
-__host__ __device__ constexpr bool is_half(DType type) { return type == DType::kFloat16 || type == DType::kBFloat16; }
-__host__ __device__ constexpr int bytes_stored(DType type) { return is_half(type) ? 2 : 4; }
+__host__ __device__ constexpr int bytes_stored(DType type) { return type == DType::kFloat32 ? 4 : 2; }
 
 __device__ __forceinline__ float stored_value(float v) { return v; }
 __device__ __forceinline__ float stored_value(__half v) { return __half2float(v); }

@@ -153,8 +153,7 @@ Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& arg
 #endif
   const bool exact = args.precision == Precision::kFloat32 || args.precision == Precision::kFloat64;
   const int products = exact ? 3 : 1;
-  // One product is as exact as halves are, and interleaved outputs are float32.
-  const bool halves = !exact && problem.interleave.length == 0;
+  const bool halves = problem.interleave.length == 0;  // what is interleaved is float32
   wgmma::Geometry geometry;
   if (result.declined.empty()) result.declined = conv1d_cuda_declines(problem, args, true, halves);
   if (result.declined.empty()) {

@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 88;");
     if (threadIdx.x / 32 == 15) {
-      if (Products == 1 && is_half(a.x_type)) {
+      if (Products == 1 && a.x_type != DType::kFloat32) {
         load<uint16_t>(a, s);
       } else {
         load<float>(a, s);
