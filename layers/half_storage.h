@@ -25,4 +25,7 @@ constexpr double storing_floor(DType type) {
   return type == DType::kBFloat16 ? 0x1p-134 : 0;
 }
 
+// Magnitudes from here on are stored as infinite.
+constexpr double stored_limit(DType type) { return type == DType::kFloat16 ? 65520.0 : 0x1.FFp127; }
+
 }  // namespace strand::layers
