@@ -9,6 +9,7 @@
 #include "engine/session.h"
 #include "graphs/normal.h"
 #include "graphs/reference.h"
+#include "layers/half_storage.h"
 
 namespace strand::graphs {
 namespace {
@@ -108,9 +109,18 @@ class ReferenceRun {
       if (outputs[port].type().dtype != DType::kFloat64) continue;
       const std::span<const double> scale = scales[port].as<const double>();
       const std::span<double> output = outputs[port].as<double>();
-      for (size_t i = 0; i < output.size(); ++i) output[i] += unit * scale[i] * noise->next();
+      for (size_t i = 0; i < output.size(); ++i) {
+        output[i] += (unit * scale[i] + stored_rms(output[i])) * noise->next();
+      }
     }
     return outputs;
+  }
+
+  // Of what storing a value in halves adds, wherever that may be done.
+  double stored_rms(double value) const {
+    const DType type = layers::stored_type(options_.compile.precision);
+    if (!options_.compile.half_storage || type == DType::kFloat32) return 0;
+    return kSequentialRms * layers::storing_eps(type) * std::fabs(value) + layers::storing_floor(type);
   }
 
   const Network& network_;
@@ -135,10 +145,13 @@ double largest_difference(const Tensor& a, const Tensor& b) {
 }
 
 // What one element's error is of its bound. Equal values, infinite ones and NaN on both sides are no error.
-double share_of_bound(double value, double truth, double bound) {
+double share_of_bound(double value, double truth, double bound, DType type) {
   if (value == truth || (std::isnan(value) && std::isnan(truth))) return 0;
-  // Past float32's range the device's infinity is the right answer.
+  // Past the range of what is stored the device's infinity is the right answer.
   if (std::isinf(value) && static_cast<double>(static_cast<float>(truth)) == value) return 0;
+  if (std::isinf(value) && std::signbit(value) == std::signbit(truth) && layers::is_half(type)) {
+    if (std::fabs(truth) + bound >= layers::stored_limit(type)) return 0;
+  }
   const double error = std::fabs(value - truth);
   return std::isfinite(error) ? error / (bound + kSmallestFloat) : std::numeric_limits<double>::infinity();
 }
@@ -147,6 +160,13 @@ void keep_worst(ElementErrors& worst, const ElementErrors& errors) {
   worst.largest = std::max(worst.largest, errors.largest);
   worst.relative = std::max(worst.relative, errors.relative);
   worst.of_bound = std::max(worst.of_bound, errors.of_bound);
+}
+
+// To the bounds of what is stored, what storing rounds by.
+void add_storing(std::span<double> bounds, std::span<const double> truths, DType type) {
+  for (size_t i = 0; i < bounds.size(); ++i) {
+    bounds[i] += layers::storing_eps(type) * (std::fabs(truths[i]) + bounds[i]) + layers::storing_floor(type);
+  }
 }
 
 LayerErrors compare_step(const Network& network, const Node& node, const Session& session, const PlanStep& step,
@@ -168,7 +188,10 @@ LayerErrors compare_step(const Network& network, const Node& node, const Session
     std::span<double> bounds;
     if (truths[port].type().dtype == DType::kFloat64) bounds = scales[port].as<double>();
     for (double& bound : bounds) bound *= unit;
-    keep_worst(result.errors, element_errors(copy_of(session.value(step.outputs[port])), truths[port], bounds));
+    const Tensor output = copy_of(session.value(step.outputs[port]));
+    const DType type = output.type().dtype;
+    if (layers::is_half(type) && !bounds.empty()) add_storing(bounds, truths[port].as<const double>(), type);
+    keep_worst(result.errors, element_errors(output, truths[port], bounds));
   }
   return result;
 }
@@ -198,7 +221,7 @@ ElementErrors element_errors(const Tensor& values, const Tensor& truth, std::spa
     if (std::isfinite(error)) result.largest = std::max(result.largest, error);
     if (std::isfinite(expected[i])) magnitude = std::max(magnitude, std::fabs(expected[i]));
     const double bound = bounds.size() == 1 ? bounds[0] : bounds[i];
-    result.of_bound = std::max(result.of_bound, share_of_bound(found[i], expected[i], bound));
+    result.of_bound = std::max(result.of_bound, share_of_bound(found[i], expected[i], bound, values.type().dtype));
   }
   result.relative = magnitude > 0 ? result.largest / magnitude : 0;
   return result;

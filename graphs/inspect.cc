@@ -57,10 +57,13 @@ NetworkSummary summarise(const Network& network, const CompileOptions& options) 
   for (const GraphOutput& output : graph.outputs) {
     summary.outputs.push_back({output.name, types[static_cast<size_t>(output.value)]});
   }
+  const std::shared_ptr<const Plan> plan = network.compile(graph, options);
+  std::vector<TensorType> stored;
+  for (const PlanValue& value : plan->values) stored.push_back(value.type);
   const std::vector<std::vector<Candidate>> candidates = network.candidates(options);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
-    LayerSummary layer{node.path, node.type, {}, types_of(node.outputs, types), 0, 0, {}};
+    LayerSummary layer{node.path, node.type, {}, types_of(node.outputs, stored), 0, 0, {}};
     for (const FusedLayer& part : node.fused) layer.fused.push_back(part.path);
     const auto count = [&](const layers::Layer& part) {
       for (const layers::Parameter& parameter : part.parameters()) {
@@ -77,7 +80,6 @@ NetworkSummary summarise(const Network& network, const CompileOptions& options) 
     summary.layers.push_back(std::move(layer));
   }
   summary.extents = extents_of(graph, types);
-  const std::shared_ptr<const Plan> plan = network.compile(graph, options);
   summary.arena_bytes = plan->arena_bytes;
   summary.stream = stream_of(*plan);
   summary.rate = graph.inputs.empty() ? 0 : graph.inputs[0].description.rate;

@@ -18,9 +18,9 @@ struct PortSummary {
 
 struct LayerSummary {
   std::string path;
-  std::string type;                // "Conv1d + ReLU" of fused layers
-  std::vector<std::string> fused;  // the paths of these, the last one's too
-  std::vector<TensorType> outputs;
+  std::string type;                   // "Conv1d + ReLU" of fused layers
+  std::vector<std::string> fused;     // the paths of these, the last one's too
+  std::vector<TensorType> outputs;    // as they are stored
   int64_t parameters = 0;             // elements, running statistics among them
   int64_t multiply_adds = 0;          // a run
   std::vector<Candidate> candidates;  // fastest first; none for a layer that only reshapes

@@ -39,6 +39,7 @@ bool pads_by_itself(const TimeMap& map) {
 
 // The options with the batch's symbol set.
 CompileOptions with_batch(const Network& network, const LiveOptions& live, CompileOptions options, int64_t size) {
+  options.half_storage = false;  // what is carried from push to push is float32
   for (const GraphInput& input : network.graph().inputs) {
     const InputDescription& described = input.description;
     if (described.shape.size() < 2) continue;

@@ -9,6 +9,8 @@
 #include "graphs/io/file.h"
 #include "graphs/io/safetensors.h"
 #include "graphs/memory_planner.h"
+#include "graphs/storage.h"
+#include "layers/half_storage.h"
 
 namespace strand::graphs {
 namespace {
@@ -134,6 +136,7 @@ class Compiler {
     plan_->device = options_.device;
     plan_->precision = options_.precision;
     plan_->keeps_values = options_.keep_values;
+    store_halves();
     for (size_t i = 0; i < types_.size(); ++i) plan_->values.push_back({types_[i], 0, static_cast<int>(i), {}});
     for (const Node& node : graph_.nodes) add(node);
     check_asked();
@@ -149,7 +152,7 @@ class Compiler {
     for (const Node& node : graph_.nodes) {
       std::vector<Candidate>& row = result.emplace_back();
       if (node.layer->is_view()) continue;
-      with_list(node, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
+      with_list(node, types_, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
         const Choice choice = choose(node, args.inputs, list, options_);
         for (size_t i = 0; i < list.size(); ++i) {
           const bool picked = i == choice.index;
@@ -164,15 +167,14 @@ class Compiler {
 
   // The graph with layers fused that are computed no worse for it, and by no other name than was asked for.
   Graph fused() {
-    std::vector<int> keep;
-    for (const std::string& name : options_.keep) keep.push_back(kept_value(graph_, name));
+    const std::vector<int> keep = kept_values();
     const auto weights = [&](const Node& node) { return weights_of(node, weights_, options_.device, store_); };
     return fuse(graph_, types_, keep, weights, [&](const Node& producer, const Node& consumer, const Node& both) {
       bool asked = false;
-      with_list(consumer, [&](const layers::PrepareArgs&, const std::vector<layers::Implementation>& list) {
+      with_list(consumer, types_, [&](const layers::PrepareArgs&, const std::vector<layers::Implementation>& list) {
         asked = !asked_name(consumer, list, options_).empty();
       });
-      return !asked && chosen_name(both) == chosen_name(producer);
+      return !asked && chosen_name(both, types_) == chosen_name(producer, types_);
     });
   }
 
@@ -189,10 +191,24 @@ class Compiler {
     throw Error(ErrorCategory::kSchema, graph.file + ": no layer '" + name + "' to keep");
   }
 
+  std::vector<int> kept_values() const {
+    std::vector<int> values;
+    for (const std::string& name : options_.keep) values.push_back(kept_value(graph_, name));
+    return values;
+  }
+
+  void store_halves() {
+    const DType half = layers::stored_type(options_.precision);
+    if (!options_.half_storage || !options_.device.is_cuda() || half == DType::kFloat32) return;
+    types_ = graphs::store_halves(
+        graph_, types_, half, kept_values(),
+        [&](const Node& node, std::span<const TensorType> types) { return chosen_name(node, types); });
+  }
+
   // The implementation that a node gets; empty where none takes it.
-  std::string chosen_name(const Node& node) {
+  std::string chosen_name(const Node& node, std::span<const TensorType> all_types) {
     std::string name;
-    with_list(node, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
+    with_list(node, all_types, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
       try {
         name = list[choose(node, args.inputs, list, options_).index].name;
       } catch (const Error& error) {
@@ -203,10 +219,10 @@ class Compiler {
   }
 
   template <class Use>
-  void with_list(const Node& node, Use&& use) {
+  void with_list(const Node& node, std::span<const TensorType> types, Use&& use) {
     try {
-      const std::vector<TensorType> inputs = types_of(node.inputs, types_);
-      const std::vector<TensorType> outputs = types_of(node.outputs, types_);
+      const std::vector<TensorType> inputs = types_of(node.inputs, types);
+      const std::vector<TensorType> outputs = types_of(node.outputs, types);
       const layers::Weights weights = weights_of(node, weights_, options_.device, store_);
       const layers::PrepareArgs args{inputs,  outputs,           options_.device, options_.workspace_limit,
                                      weights, options_.precision};
@@ -228,7 +244,7 @@ class Compiler {
       view.whole = time.is_whole() ? node.where + ": " + time.whole : input.whole;
       return;
     }
-    with_list(node, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
+    with_list(node, types_, [&](const layers::PrepareArgs& args, const std::vector<layers::Implementation>& list) {
       const layers::Implementation& chosen = list[choose(node, args.inputs, list, options_).index];
       PlanStep step;
       step.name = node.path;

@@ -36,6 +36,8 @@ struct CompileOptions {
   // Layers, by path, whose (first) output exists as Plan::kept, whatever is fused.
   std::vector<std::string> keep = {};
   bool fuse = true;  // layers into those before them (fuse.h); never in float64, the reference
+  // On CUDA in float16 and bfloat16: values between layers have that type where all who touch them can (storage.h).
+  bool half_storage = true;
   int64_t workspace_limit = int64_t{256} << 20;  // bytes a layer
   // Where nothing is asked for by name: measured choices, before each layer's first (read_tuning(), tuning.h).
   std::shared_ptr<const Tuning> tuning = {};

@@ -34,6 +34,7 @@ std::shared_ptr<const Plan> compile_stream(const Network& network, CompileOption
     if (input.description.shape.back().symbol == symbol) length = type.shape[-1];
   }
   const int64_t given = length;
+  options.half_storage = false;  // what is carried from push to push is float32
   for (int64_t step = 1;; step = checked_mul(step, 2)) {
     options.dimensions[symbol] = length;
     std::shared_ptr<const Plan> plan = network.compile(options);

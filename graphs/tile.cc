@@ -62,9 +62,15 @@ Tiling cut(Tiling tiling, int64_t tile) {
   return tiling;
 }
 
+// Windows are cut and joined as float32.
+std::shared_ptr<const Plan> compile_in_floats(const Network& network, CompileOptions options) {
+  options.half_storage = false;
+  return network.compile(options);
+}
+
 std::shared_ptr<const Plan> compile_at(const Network& network, CompileOptions options, int64_t length) {
   options.dimensions[time_symbol(network.graph())] = length;
-  return network.compile(options);
+  return compile_in_floats(network, std::move(options));
 }
 
 int64_t weights_of(const Plan& plan) {
@@ -88,7 +94,7 @@ int64_t window_bytes(const Plan& plan) {
 }
 
 TiledSession::TiledSession(const Network& network, const CompileOptions& options, int64_t tile, int threads) {
-  const std::shared_ptr<const Plan> whole = network.compile(options);
+  const std::shared_ptr<const Plan> whole = compile_in_floats(network, options);
   tiling_ = cut(measure(*whole), tile);
   const StreamTimes times(*whole);
   for (size_t i = 0; i < whole->outputs.size(); ++i) {
@@ -138,7 +144,7 @@ void TiledSession::run_tile(int64_t index, const Read& read, const Write& write)
 }
 
 int64_t tile_for_memory(const Network& network, const CompileOptions& options, int64_t bytes, const MemoryNeed& need) {
-  const std::shared_ptr<const Plan> whole = network.compile(options);
+  const std::shared_ptr<const Plan> whole = compile_in_floats(network, options);
   const Tiling tiling = measure(*whole);
   const auto need_of = [&](int64_t periods) {
     const std::shared_ptr<const Plan> plan = compile_at(network, options, cut(tiling, periods * tiling.period).window);

@@ -48,15 +48,16 @@ double octet_value(const WalkCase& c, const Geometry& g, int64_t group, int64_t 
              : 0;
 }
 
-// Floats from a boundary of 16 bytes to what a stage needs of a row: the most of all rows, tiles and stages.
+// Values from a boundary of 16 bytes to what a stage needs of a row: the most of all rows, tiles and stages.
 int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
   int64_t largest = 0;
-  for (int64_t row = 0; row < 4; ++row) {
+  const int64_t piece = g.piece();
+  for (int64_t row = 0; row < piece; ++row) {
     for (int64_t tile = 0; tile < 4; ++tile) {
       for (int64_t stage = 0; stage < g.tap_stages; ++stage) {
         const int64_t tap = stage * g.stage_taps;
         const int64_t first = row * p.length + tile * g.tile_columns() * p.stride + tap * p.dilation - p.pad_left;
-        largest = std::max(largest, (first % 4 + 4) % 4);
+        largest = std::max(largest, (first % piece + piece) % piece);
       }
     }
   }
@@ -139,13 +140,20 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       walk_problem(64, 128, 2405, 3, 1, 1, 0),       walk_problem(16, 16, 2407, 3, 1, 1, 1),
   };
   for (const Conv1dProblem& p : problems) {
-    for (const int products : {3, 1}) {
+    struct Kind {
+      int products;
+      int element_bytes;
+    };
+    for (const auto& [products, element_bytes] : {Kind{3, 4}, Kind{1, 4}, Kind{1, 2}}) {
       CAPTURE(products);
+      CAPTURE(element_bytes);
       CAPTURE(p.in_channels);
       CAPTURE(p.kernel_size);
       CAPTURE(p.stride);
       Geometry g;
-      REQUIRE(choose_geometry(p, kShared, g, products) == "");
+      REQUIRE(choose_geometry(p, kShared, g, products, element_bytes) == "");
+      CHECK(g.element_bytes == element_bytes);
+      CHECK(g.pitch % g.piece() == 0);
       g.stored_columns = choose_stored_columns(p, g, output_length(p));
       CHECK(g.fold == (p.stride % 8 == 0 && p.dilation == 1 ? p.stride : 1));
       CHECK(g.shared_bytes <= kShared);
@@ -155,7 +163,8 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       CHECK(g.octets * 8 <= kMaxElements);
       CHECK(g.pitch >= g.positions + largest_lead(p, g));
       CHECK(g.raw_bytes + g.parts() * g.part_bytes <= g.slot_bytes);
-      CHECK(g.stage_channels * g.pitch * 4 <= (g.flat ? g.raw_bytes : g.slot_bytes));
+      CHECK(g.stage_channels * g.pitch <= 1 << 16);  // places of raw values have 16 bits
+      CHECK(g.stage_channels * g.pitch * element_bytes <= (g.flat ? g.raw_bytes : g.slot_bytes));
       CHECK((g.resident ? g.total_steps() : g.chunk_steps) * g.step_bytes() <= g.weight_slot_bytes);
       if (!g.flat) CHECK(g.items() <= kConverterThreads * kItemsPerThread);
       const WalkCase c(p);

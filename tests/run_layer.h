@@ -273,6 +273,32 @@ inline Comparison compare(std::span<const Tensor> outputs, const Truth& truth) {
   return comparison;
 }
 
+// Whoever is given values stored as halves, which compiling asks of everyone, either declines or knows of them.
+inline void check_halves(const layers::Layer& layer, std::span<const Tensor> inputs, const Parameters& parameters,
+                         const std::string& what) {
+  const PreparedLayer floats(layer, inputs, parameters, DType::kFloat32, {}, Precision::kFloat16);
+  const auto halved = [](std::vector<TensorType> types) {
+    for (TensorType& type : types) {
+      if (is_floating_point(type.dtype)) type.dtype = DType::kFloat16;
+    }
+    return types;
+  };
+  const layers::PrepareArgs& base = floats.args();
+  for (const bool in : {false, true}) {
+    for (const bool out : {false, true}) {
+      const std::vector<TensorType> types = in ? halved(floats.input_types()) : floats.input_types();
+      const std::vector<TensorType> outputs = out ? halved(floats.output_types()) : floats.output_types();
+      if (types == floats.input_types() && outputs == floats.output_types()) continue;
+      const layers::PrepareArgs args{types, outputs, base.device, base.workspace_limit, base.weights, base.precision};
+      for (const layers::Implementation& each : layer.implementations(args)) {
+        const bool knows = each.name == "cuda.wgmma" || each.name == "cuda.depthwise";
+        CHECK_MESSAGE((!each.declined.empty() || knows), what << " " << each.name << " does not decline halves, in "
+                                                              << static_cast<int>(in) << " out " << static_cast<int>(out));
+      }
+    }
+  }
+}
+
 // What check_against_reference did.
 struct Report {
   int cpu = 0;   // implementations that accept the problem, the reference apart
@@ -287,6 +313,7 @@ struct Report {
 inline Report check_against_reference(const layers::Layer& layer, std::span<const Tensor> inputs,
                                       const Parameters& parameters, const std::string& what = "", int threads = 1) {
   Report report;
+  check_halves(layer, inputs, parameters, what);
   const Truth truth = reference_truth(layer, inputs, parameters);
   std::vector<std::string> names;
   {

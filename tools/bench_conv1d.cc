@@ -59,16 +59,19 @@ ConvRequest request_of(const BenchOptions& options) {
   }
   if (options.repeats > 0) request.repeats = options.repeats;
   request.precision = parse_precision(options.network.precision);
+  request.half_storage = !options.network.no_half_storage;
   return request;
 }
 
 CaseResult run_case(const BenchDevice& device, ConvCase conv_case, const Peaks& peaks, const BenchOptions& options) {
   Progress progress("strand bench:");
   CaseResult result{std::move(conv_case), {}, "", {}};
-  result.floor = floor_of(result.conv_case.sizes, peaks);
+  const ConvRequest request = request_of(options);
+  const DType stored = request.stored(device.context().device());
+  result.floor = floor_of(result.conv_case.sizes, peaks, stored, request.precision);
   try {
-    ConvProblem problem(device, result.conv_case.sizes, options.network.seed);
-    result.timings = problem.time_all(request_of(options), [&](std::string_view implementation) {
+    ConvProblem problem(device, result.conv_case.sizes, request, options.network.seed);
+    result.timings = problem.time_all([&](std::string_view implementation) {
       progress.say(fmt::format("{} {}", result.conv_case.name, implementation));
     });
   } catch (const Error& error) {
@@ -117,7 +120,10 @@ int bench_conv1d(const BenchOptions& options) {
     throw Error(ErrorCategory::kUnsupported, "precision float64 is the reference's, which is not timed here");
   }
   if (!options.json) print_head(machine, peaks);
-  if (!options.json && precision != Precision::kFloat32) fmt::print("precision {}\n", to_string(precision));
+  if (!options.json && precision != Precision::kFloat32) {
+    fmt::print("precision {} (eps {}), stored as {}\n", to_string(precision), eps_of(precision),
+               to_string(request_of(options).stored(device)));
+  }
   if (!options.json && by_case) fmt::print("{}", table.header());
   // Many cases take minutes: what was measured by then is told.
   stop_on_signals();

@@ -9,7 +9,6 @@
 namespace strand::tools {
 namespace {
 
-constexpr double kHalfProducts = 3;  // for one float32 product on tensor cores
 constexpr size_t kWorst = 10;
 constexpr double kMuchSlower = 1.2;  // than cuDNN's float32
 constexpr double kCliff = 1.5;       // the step from a problem to a slightly larger one
@@ -28,13 +27,18 @@ std::string format_error(const ConvTiming& timing) {
   return fmt::format("{:.3g}{}", timing.error, timing.kept_promise() ? "" : " FAILED");
 }
 
-// What stands beside ours, by the beginning of its name.
+// Its name without the algorithm or storage that may stand behind it.
+std::string kind_of(const ConvTiming& timing) {
+  return timing.implementation.substr(0, timing.implementation.find(" ("));
+}
+
+// What stands beside ours.
 std::vector<std::string> others_of(const std::vector<CaseResult>& results) {
   std::vector<std::string> others;
   for (const CaseResult& result : results) {
     for (const ConvTiming& timing : result.timings) {
       if (is_ours(timing)) continue;
-      const std::string name = timing.implementation.substr(0, timing.implementation.find(" ("));
+      const std::string name = kind_of(timing);
       if (std::ranges::find(others, name) == others.end()) others.push_back(name);
     }
   }
@@ -109,20 +113,23 @@ const ConvTiming* CaseResult::picked() const {
   return first == timings.end() ? nullptr : &*first;
 }
 
-const ConvTiming* CaseResult::fastest(const std::string& prefix) const {
+const ConvTiming* CaseResult::fastest(const std::string& kind) const {
   const ConvTiming* best = nullptr;
   for (const ConvTiming& timing : timings) {
-    if (timing.milliseconds == 0 || !timing.declined.empty() || !timing.implementation.starts_with(prefix)) continue;
+    const bool matches = kind.ends_with('.') ? timing.implementation.starts_with(kind) : kind_of(timing) == kind;
+    if (timing.milliseconds == 0 || !timing.declined.empty() || !matches) continue;
     if (best == nullptr || timing.milliseconds < best->milliseconds) best = &timing;
   }
   return best;
 }
 
-Floor floor_of(const ConvSizes& sizes, const Peaks& peaks) {
+Floor floor_of(const ConvSizes& sizes, const Peaks& peaks, DType stored, Precision precision) {
   const double flops = 2 * static_cast<double>(sizes.multiply_adds());
   Floor floor;
-  floor.bytes_ms = static_cast<double>(sizes.bytes()) / peaks.copy_bytes * 1e3;
-  if (peaks.half_flops > 0) floor.half_ms = kHalfProducts * flops / peaks.half_flops * 1e3;
+  floor.bytes = sizes.bytes(size_of(stored));
+  floor.half_products = precision == Precision::kFloat32 ? 3 : 1;
+  floor.bytes_ms = static_cast<double>(floor.bytes) / peaks.copy_bytes * 1e3;
+  if (peaks.half_flops > 0) floor.half_ms = floor.half_products * flops / peaks.half_flops * 1e3;
   if (peaks.float_flops > 0) floor.ffma_ms = flops / peaks.float_flops * 1e3;
   return floor;
 }
@@ -150,7 +157,9 @@ void print_head(const Machine& machine, const Peaks& peaks) {
 void print_case(const Table& table, const CaseResult& result) {
   const ConvSizes& sizes = result.conv_case.sizes;
   std::string floors = fmt::format("bytes {}", format_ms(result.floor.bytes_ms));
-  if (result.floor.half_ms > 0) floors += fmt::format(", 3 half products {}", format_ms(result.floor.half_ms));
+  if (result.floor.half_ms > 0)
+    floors += fmt::format(", {} half product{} {}", result.floor.half_products,
+                          result.floor.half_products == 1 ? "" : "s", format_ms(result.floor.half_ms));
   if (result.floor.ffma_ms > 0) floors += fmt::format(", FFMA {}", format_ms(result.floor.ffma_ms));
   fmt::print("{}: {}; floors: {}", result.conv_case.name, to_string(sizes), floors);
   // Goals are for the whole case on the GPU that the file names.
@@ -169,7 +178,7 @@ void print_case(const Table& table, const CaseResult& result) {
     const double seconds = timing.milliseconds / 1e3;
     fmt::print("{}", table.line({"  " + timing.implementation, format_ms(timing.milliseconds),
                                  fmt::format("{:.1f} %", 100 * result.floor.ms() / timing.milliseconds),
-                                 format_rate(static_cast<double>(sizes.bytes()) / seconds, "B/s"),
+                                 format_rate(static_cast<double>(result.floor.bytes) / seconds, "B/s"),
                                  format_rate(2 * static_cast<double>(sizes.multiply_adds()) / seconds, "FLOP/s"),
                                  format_error(timing)}));
   }

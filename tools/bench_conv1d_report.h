@@ -14,8 +14,10 @@
 namespace strand::tools {
 
 // The time to read every input and write every output once at the rate of a device copy measured in the same run, or to
-// form three float16 products for each float32 one, whichever is longer.
+// form three float16 products for each float32 one (one in lower precisions), whichever is longer.
 struct Floor {
+  int64_t bytes = 0;
+  int half_products = 3;
   double bytes_ms = 0;
   double half_ms = 0;  // 0: not known
   double ffma_ms = 0;  // 0: not known
@@ -30,14 +32,14 @@ struct CaseResult {
 
   // The first of ours that took the case: what a network gets. Null where none did.
   const ConvTiming* picked() const;
-  // The fastest of those that were timed whose names begin so, or null.
-  const ConvTiming* fastest(const std::string& prefix) const;
+  // The fastest of those of a kind ("cudnn float32") or a device ("cuda.") that were timed, or null.
+  const ConvTiming* fastest(const std::string& kind) const;
 };
 
 // Kinds of ours, which are named by device, among those of others.
 bool is_ours(const ConvTiming& timing);
 
-Floor floor_of(const ConvSizes& sizes, const Peaks& peaks);
+Floor floor_of(const ConvSizes& sizes, const Peaks& peaks, DType stored, Precision precision);
 
 Table make_case_table();
 void print_head(const Machine& machine, const Peaks& peaks);

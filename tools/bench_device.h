@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/context.h"
+#include "engine/dtype.h"
 #include "tools/conv_sizes.h"
 
 namespace strand::tools {
@@ -40,8 +41,11 @@ class BenchDevice {
   // Milliseconds of one body(i), which enqueues work; i counts up, so that a body can use other memory each time. The
   // median of `repeats` measurements, each of as many bodies as make it precise and at least `rotations`.
   virtual double time(const std::function<void(int64_t)>& body, int64_t rotations, int repeats) const = 0;
+  // Rounds values to float16 or bfloat16, and writes them as such too.
+  virtual void round(float* values, void* halves, DType type, int64_t count) const = 0;
+  // `y_type`: float32, float16 or bfloat16.
   virtual std::vector<CheckedOutput> check(const ConvSizes& sizes, const float* x, const float* w, const float* bias,
-                                           const float* y, std::span<const int64_t> indices) const = 0;
+                                           const void* y, DType y_type, std::span<const int64_t> indices) const = 0;
   virtual double measure_copy(int repeats) const = 0;  // Peaks::copy_bytes
   virtual Peaks measure_peaks(int repeats) const = 0;
 };

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "engine/tensor.h"
 #include "graphs/normal.h"
 #include "tools/bench.h"
 #include "tools/bench_device.h"
@@ -38,6 +39,12 @@ class CpuBenchDevice final : public BenchDevice {
     std::memset(values, 0xFF, static_cast<size_t>(count) * sizeof(float));
   }
 
+  void round(float* values, void* halves, DType type, int64_t count) const override {
+    const TensorType floats{DType::kFloat32, {count}};
+    convert({floats, values, {}}, {{type, {count}}, halves, {}});
+    convert({{type, {count}}, halves, {}}, {floats, values, {}});
+  }
+
   double time(const std::function<void(int64_t)>& body, int64_t rotations, int repeats) const override {
     const double once = time_bodies(body, 1);
     const auto precise = static_cast<int64_t>(kPreciseMs / std::max(once, 1e-6));
@@ -48,9 +55,13 @@ class CpuBenchDevice final : public BenchDevice {
   }
 
   std::vector<CheckedOutput> check(const ConvSizes& sizes, const float* x, const float* w, const float* bias,
-                                   const float* y, std::span<const int64_t> indices) const override {
+                                   const void* y, DType y_type, std::span<const int64_t> indices) const override {
     std::vector<CheckedOutput> outputs;
-    for (const int64_t index : indices) outputs.push_back({exact_output(sizes, x, w, bias, index), y[index]});
+    for (const int64_t index : indices) {
+      CheckedOutput& output = outputs.emplace_back(CheckedOutput{exact_output(sizes, x, w, bias, index), 0});
+      const std::byte* at = static_cast<const std::byte*>(y) + index * size_of(y_type);
+      convert({{y_type, {1}}, const_cast<std::byte*>(at), {}}, {{DType::kFloat32, {1}}, &output.found, {}});
+    }
     return outputs;
   }
 

@@ -4,6 +4,9 @@
 // where a kernel takes microseconds. Work that can't be captured is launched plainly. No kernel here is meant to be
 // fast: fills and checks run once a case.
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -54,10 +57,28 @@ __global__ void fill_kernel(T* values, int64_t count, uint64_t seed) {
   }
 }
 
-__global__ void check_kernel(ConvSizes sizes, const float* x, const float* w, const float* bias, const float* y,
+template <class T>
+__global__ void round_kernel(float* values, T* halves, int64_t count) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
+    halves[i] = static_cast<T>(values[i]);
+    values[i] = static_cast<float>(halves[i]);
+  }
+}
+
+template <class T>
+__global__ void check_kernel(ConvSizes sizes, const float* x, const float* w, const float* bias, const T* y,
                              const int64_t* indices, int64_t count, CheckedOutput* outputs) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < count) outputs[i] = {exact_output(sizes, x, w, bias, indices[i]), y[indices[i]]};
+  if (i < count) outputs[i] = {exact_output(sizes, x, w, bias, indices[i]), static_cast<float>(y[indices[i]])};
+}
+
+// Calls use(T*), T the element type of `values`.
+template <class Use>
+void with_elements(const void* values, DType type, Use&& use) {
+  if (type == DType::kFloat16) return use(static_cast<const __half*>(values));
+  if (type == DType::kBFloat16) return use(static_cast<const __nv_bfloat16*>(values));
+  use(static_cast<const float*>(values));
 }
 
 unsigned blocks_for(int64_t count) {
@@ -146,6 +167,16 @@ class CudaBenchDevice final : public BenchDevice {
                 "cudaMemsetAsync");
   }
 
+  void round(float* values, void* halves, DType type, int64_t count) const override {
+    const auto stream = cuda::stream(context_);
+    if (type == DType::kFloat16) {
+      round_kernel<<<blocks_for(count), kThreads, 0, stream>>>(values, static_cast<__half*>(halves), count);
+    } else {
+      round_kernel<<<blocks_for(count), kThreads, 0, stream>>>(values, static_cast<__nv_bfloat16*>(halves), count);
+    }
+    cuda::check_launch("round_kernel");
+  }
+
   double time(const std::function<void(int64_t)>& body, int64_t rotations, int repeats) const override {
     const Stopwatch stopwatch(context_);
     body(0);  // what is made at first use, outside the capture
@@ -170,16 +201,18 @@ class CudaBenchDevice final : public BenchDevice {
   }
 
   std::vector<CheckedOutput> check(const ConvSizes& sizes, const float* x, const float* w, const float* bias,
-                                   const float* y, std::span<const int64_t> indices) const override {
+                                   const void* y, DType y_type, std::span<const int64_t> indices) const override {
     const auto count = static_cast<int64_t>(indices.size());
     const Device device = context_.device();
     const Buffer places(device, count * static_cast<int64_t>(sizeof(int64_t)));
     const Buffer results(device, count * static_cast<int64_t>(sizeof(CheckedOutput)));
     context_.synchronize();  // y may still be on its way
     copy_bytes(places.data(), device, indices.data(), {}, places.bytes());
-    check_kernel<<<blocks_for(count), kThreads, 0, cuda::stream(context_)>>>(
-        sizes, x, w, bias, y, reinterpret_cast<const int64_t*>(places.data()), count,
-        reinterpret_cast<CheckedOutput*>(results.data()));
+    with_elements(y, y_type, [&](const auto* elements) {
+      check_kernel<<<blocks_for(count), kThreads, 0, cuda::stream(context_)>>>(
+          sizes, x, w, bias, elements, reinterpret_cast<const int64_t*>(places.data()), count,
+          reinterpret_cast<CheckedOutput*>(results.data()));
+    });
     cuda::check_launch("check_kernel");
     context_.synchronize();
     std::vector<CheckedOutput> outputs(indices.size());

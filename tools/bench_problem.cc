@@ -10,6 +10,7 @@
 #include "engine/checked.h"
 #include "engine/error.h"
 #include "graphs/normal.h"
+#include "layers/half_storage.h"
 #include "layers/registry.h"
 #include "layers/weights.h"
 #include "tools/table.h"
@@ -17,7 +18,6 @@
 namespace strand::tools {
 namespace {
 
-constexpr double kEps = 0x1p-24;
 constexpr int64_t kRandomChecks = 4096;
 constexpr int64_t kCacheMultiple = 4;  // inputs and outputs together, of the cache
 constexpr int64_t kMaxRotations = 1024;
@@ -72,14 +72,23 @@ float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.dat
 
 }  // namespace
 
-ConvProblem::ConvProblem(const BenchDevice& device, const ConvSizes& sizes, uint64_t seed)
+DType ConvRequest::stored(Device device) const {
+  return half_storage && device.is_cuda() ? layers::stored_type(precision) : DType::kFloat32;
+}
+
+ConvProblem::ConvProblem(const BenchDevice& device, const ConvSizes& sizes, const ConvRequest& request, uint64_t seed)
     : device_(device),
       sizes_(sizes),
-      rotations_(std::clamp<int64_t>(ceil_div(kCacheMultiple * device.cache_bytes(), sizes.bytes()), 1, kMaxRotations)),
+      request_(request),
+      stored_(request.stored(device.context().device())),
+      eps_(eps_of(request.precision)),
+      rotations_(std::clamp<int64_t>(ceil_div(kCacheMultiple * device.cache_bytes(), sizes.bytes(size_of(stored_))), 1,
+                                     kMaxRotations)),
       input_step_(round_up(sizes.inputs(), kAlignedFloats)),
       output_step_(round_up(sizes.outputs(), kAlignedFloats)) {
   const Device where = device.context().device();
-  const int64_t bytes = checked_mul(rotations_ * 4, input_step_ + output_step_);
+  const int64_t half_bytes = layers::is_half(stored_) ? 2 * rotations_ * input_step_ : 0;
+  const int64_t bytes = checked_mul(rotations_ * 4, input_step_ + output_step_) + half_bytes;
   const int64_t needed = bytes + kWorkspaceLimit + (built_with_cudnn() ? kCudnnWorkspaceLimit : 0);
   if (needed > device.free_bytes()) {
     throw Error(ErrorCategory::kLimit, fmt::format("needs {} of memory, {} are free", format_bytes(needed),
@@ -88,6 +97,10 @@ ConvProblem::ConvProblem(const BenchDevice& device, const ConvSizes& sizes, uint
   inputs_ = Buffer(where, rotations_ * input_step_ * 4);
   outputs_ = Buffer(where, rotations_ * output_step_ * 4);
   device.fill_normal(floats(inputs_), rotations_ * input_step_, seed);
+  if (half_bytes > 0) {
+    half_inputs_ = Buffer(where, half_bytes);
+    device.round(floats(inputs_), half_inputs_.data(), stored_, rotations_ * input_step_);
+  }
   const Shape shape{sizes.out_channels, sizes.in_channels / sizes.groups, sizes.kernel_size};
   parameters_.emplace("weight", random_parameter(shape, seed + 1));
   parameters_.emplace("bias", random_parameter({sizes.out_channels}, seed + 2));
@@ -101,34 +114,48 @@ ConvProblem::ConvProblem(const BenchDevice& device, const ConvSizes& sizes, uint
 float* ConvProblem::input(int64_t turn) const { return floats(inputs_) + turn % rotations_ * input_step_; }
 float* ConvProblem::output(int64_t turn) const { return floats(outputs_) + turn % rotations_ * output_step_; }
 
-void ConvProblem::measure(const std::function<void(int64_t)>& run, int repeats, ConvTiming& timing) {
-  device_.poison(output(0), sizes_.outputs());
+void* ConvProblem::stored_input(DType stored, int64_t turn) const {
+  const Buffer& buffer = layers::is_half(stored) ? half_inputs_ : inputs_;
+  return buffer.data() + turn % rotations_ * input_step_ * size_of(stored);
+}
+// Halves lie where other floats are written.
+void* ConvProblem::stored_output(DType stored, int64_t turn) const {
+  return outputs_.data() + turn % rotations_ * output_step_ * size_of(stored);
+}
+
+void ConvProblem::measure(const std::function<void(int64_t)>& run, DType stored, int repeats, ConvTiming& timing) {
+  device_.poison(output(0), output_step_);
   run(0);
-  const auto outputs = device_.check(sizes_, input(0), floats(weight_), floats(bias_), output(0), checked_);
+  const auto outputs =
+      device_.check(sizes_, input(0), floats(weight_), floats(bias_), stored_output(stored, 0), stored, checked_);
   timing.checked = static_cast<int64_t>(outputs.size());
   for (const CheckedOutput& output : outputs) {
-    const double error = std::fabs(static_cast<double>(output.found) - output.exact.value);
+    const double error = std::max(
+        0.0, std::fabs(static_cast<double>(output.found) - output.exact.value) - layers::storing_floor(stored));
     // A NaN, such as an output that was never written, is the largest error there is.
-    const double share = error == 0 ? 0 : error / (kEps * output.exact.magnitude);
+    const double share = error == 0 ? 0 : error / (eps_ * output.exact.magnitude);
     timing.error = std::max(timing.error, std::isnan(share) ? std::numeric_limits<double>::infinity() : share);
   }
   if (repeats > 0) timing.milliseconds = device_.time(run, rotations_, repeats);
 }
 
-ConvTiming ConvProblem::time_kernel(const layers::Implementation& implementation, double promise, int repeats) {
-  ConvTiming timing{implementation.name, implementation.declined, 0, 0, promise, 0};
+ConvTiming ConvProblem::time_kernel(const layers::Implementation& implementation, DType stored, double promise,
+                                    int repeats) {
+  std::string name = implementation.name;
+  if (layers::is_half(stored)) name += " (" + std::string(to_string(stored)) + " stored)";
+  ConvTiming timing{std::move(name), implementation.declined, 0, 0, promise, 0};
   if (!implementation.declined.empty()) return timing;
   const Device where = device_.context().device();
   const std::unique_ptr<Kernel> kernel = implementation.prepare();
   const Buffer workspace(where, kernel->workspace_bytes());
-  const TensorType in{DType::kFloat32, {sizes_.batch, sizes_.in_channels, sizes_.length}, 2};
-  const TensorType out{DType::kFloat32, {sizes_.batch, sizes_.out_channels, sizes_.output_length()}, 2};
+  const TensorType in{stored, {sizes_.batch, sizes_.in_channels, sizes_.length}, 2};
+  const TensorType out{stored, {sizes_.batch, sizes_.out_channels, sizes_.output_length()}, 2};
   const auto run = [&](int64_t turn) {
-    const TensorView x{in, input(turn), where};
-    const TensorView y{out, output(turn), where};
+    const TensorView x{in, stored_input(stored, turn), where};
+    const TensorView y{out, stored_output(stored, turn), where};
     kernel->run(device_.context(), {{&x, 1}, {&y, 1}, workspace.data()});
   };
-  measure(run, repeats, timing);
+  measure(run, stored, repeats, timing);
   return timing;
 }
 
@@ -144,7 +171,7 @@ ConvTiming ConvProblem::time_cudnn(CudnnMath math, CudnnSearch search, int repea
         convolution.run(candidate, input(turn), floats(weight_), floats(bias_), output(turn));
       };
       try {
-        measure(run, repeats, timing);
+        measure(run, DType::kFloat32, repeats, timing);
       } catch (const Error& error) {
         timing.declined = error.what();
       }
@@ -158,8 +185,8 @@ ConvTiming ConvProblem::time_cudnn(CudnnMath math, CudnnSearch search, int repea
   return best;
 }
 
-std::vector<ConvTiming> ConvProblem::time_all(const ConvRequest& request,
-                                              const std::function<void(std::string_view)>& progress) {
+std::vector<ConvTiming> ConvProblem::time_all(const std::function<void(std::string_view)>& progress) {
+  const ConvRequest& request = request_;
   const std::string& only = request.only;
   const std::unique_ptr<layers::Layer> layer = make_layer(sizes_);
   const Device where = device_.context().device();
@@ -168,15 +195,27 @@ std::vector<ConvTiming> ConvProblem::time_all(const ConvRequest& request,
   const std::vector<TensorType> inputs = {{DType::kFloat32, {sizes_.batch, sizes_.in_channels, sizes_.length}, 2}};
   const std::vector<TensorType> outputs = layer->infer(inputs);
   const layers::PrepareArgs args{inputs, outputs, where, kWorkspaceLimit, weights, request.precision};
-  const double promise = layer->error_bound(args).factor * eps_of(request.precision) / kEps;
+  const double promise = layer->error_bound(args).factor;
+  std::vector<TensorType> stored_types[] = {inputs, outputs};
+  for (std::vector<TensorType>& types : stored_types) types[0].dtype = stored_;
+  const layers::PrepareArgs stored_args{stored_types[0], stored_types[1], where,
+                                        kWorkspaceLimit, weights,         request.precision};
+  const std::vector<layers::Implementation> floats = layer->implementations(args);
+  const std::vector<layers::Implementation> halves = layer->implementations(stored_args);
   std::vector<ConvTiming> timings;
-  for (const layers::Implementation& implementation : layer->implementations(args)) {
+  for (size_t i = 0; i < floats.size(); ++i) {
+    // As a network would: halves where this one takes them.
+    const bool takes = i < halves.size() && halves[i].name == floats[i].name && halves[i].declined.empty();
+    const layers::Implementation& implementation = takes ? halves[i] : floats[i];
+    const DType stored = takes ? stored_ : DType::kFloat32;
     const bool wanted = only.empty() ? implementation.name != "cpu.reference" : implementation.name == only;
     if (implementation.device != where.type || !wanted) continue;
     progress(implementation.name);
     const bool timed = request.scope == Scope::kAll || std::ranges::none_of(timings, &ConvTiming::ran);
     if (!timed && request.scope == Scope::kPicked) break;
-    timings.push_back(time_kernel(implementation, promise, timed ? request.repeats : 0));
+    // Storing rounds what may itself be off by the promise.
+    const double rounds = layers::is_half(stored) ? 1 + promise * eps_ : 0;
+    timings.push_back(time_kernel(implementation, stored, promise + rounds, timed ? request.repeats : 0));
   }
   if (timings.empty()) throw Error(ErrorCategory::kUnsupported, "Conv1d has no implementation '" + only + "' here");
   if (!built_with_cudnn() || !where.is_cuda() || !only.empty() || request.scope == Scope::kPicked) {

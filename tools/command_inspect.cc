@@ -44,7 +44,10 @@ graphs::Network load_for_inspection(const NetworkOptions& options) {
 
 std::string shapes_of(const std::vector<TensorType>& types) {
   std::string text;
-  for (const TensorType& type : types) text += (text.empty() ? "" : ", ") + to_string(type.shape);
+  for (const TensorType& type : types) {
+    const bool is_half = type.dtype == DType::kFloat16 || type.dtype == DType::kBFloat16;
+    text += (text.empty() ? "" : ", ") + (is_half ? to_string(type) : to_string(type.shape));
+  }
   return text;
 }
 

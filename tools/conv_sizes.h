@@ -25,8 +25,8 @@ struct ConvSizes {
   constexpr int64_t outputs() const { return batch * out_channels * output_length(); }
   constexpr int64_t weights() const { return out_channels * (in_channels / groups) * kernel_size; }
   constexpr int64_t multiply_adds() const { return outputs() * (in_channels / groups) * kernel_size; }
-  // Every input read once and every output written once, float32.
-  constexpr int64_t bytes() const { return 4 * (inputs() + outputs()); }
+  // Every input read once and every output written once, of so many bytes each.
+  constexpr int64_t bytes(int64_t element = 4) const { return element * (inputs() + outputs()); }
 };
 
 struct ExactOutput {

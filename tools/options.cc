@@ -58,6 +58,8 @@ void add_network_options(CLI::App& app, NetworkOptions& options) {
       ->capture_default_str();
   app.add_flag("--no-fuse", options.no_fuse,
                "Compute each layer apart, none as the end of a convolution or in its weights");
+  app.add_flag("--no-half-storage", options.no_half_storage,
+               "Keep float32 between layers on CUDA where float16 or bfloat16 computes");
   app.add_option("--tune-cache", options.tuning,
                  "The choices of `strand tune` (default: strand/tuning.txt in $XDG_CACHE_HOME or ~/.cache), or 'none'");
   app.add_option("--seed", options.seed, "Seed of random inputs and of --weights random")->capture_default_str();
@@ -86,6 +88,7 @@ graphs::CompileOptions compile_options(const NetworkOptions& options) {
   compile.dimensions = parse_sizes(options.sizes);
   compile.implementation = options.implementation;
   compile.fuse = !options.no_fuse;
+  compile.half_storage = !options.no_half_storage;
   if (options.tuning != kNoTuning) {
     const bool named = !options.tuning.empty();
     const std::filesystem::path path = named ? std::filesystem::path(options.tuning) : graphs::default_tuning_path();

@@ -18,12 +18,13 @@ struct NetworkOptions {
   std::string implementation;
   std::string precision = "float32";
   bool no_fuse = false;
+  bool no_half_storage = false;
   uint64_t seed = 0;
   int threads = 0;
   std::string tuning;  // the file of `strand tune`; empty: the default one; "none": none
 };
 
-// --weights, --set, --implementation, --precision, --no-fuse, --tune-cache, --seed and --threads.
+// --weights, --set, --implementation, --precision, --no-fuse, --no-half-storage, --tune-cache, --seed and --threads.
 void add_network_options(CLI::App& app, NetworkOptions& options);
 // The description's path, and --device.
 void add_network_argument(CLI::App& app, NetworkOptions& options);

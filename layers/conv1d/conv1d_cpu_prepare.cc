@@ -5,6 +5,7 @@
 
 #include "engine/checked.h"
 #include "layers/conv1d/conv1d_cpu.h"
+#include "layers/implementation_list.h"
 
 namespace strand::layers {
 namespace {
@@ -59,11 +60,8 @@ void pack_weight(const Conv1dProblem& p, std::span<const float> weight, float* t
 }  // namespace
 
 Implementation conv1d_eigen(const Conv1dProblem& problem, const PrepareArgs& args) {
-  Implementation result{"cpu.eigen", DeviceType::kCpu, "", {}};
-  if (args.inputs[0].dtype != DType::kFloat32) {
-    result.declined = "computes in float32 only";
-    return result;
-  }
+  Implementation result{"cpu.eigen", DeviceType::kCpu, unless_float32(args), {}};
+  if (!result.declined.empty()) return result;
   if (problem.epilogue.gated && problem.groups > 1) {
     result.declined = "computes gates for one group only";
     return result;

@@ -32,14 +32,22 @@ Conv1dWeights::Conv1dWeights(std::shared_ptr<const Buffer> weight, const Conv1dP
   store_.scale = static_cast<float>(epilogue.scale);
   store_.function = epilogue.function;
   store_.residual_place = epilogue.residual;
+  if (epilogue.residual != Epilogue::Residual::kNone) store_.residual_type = args.inputs[1].dtype;
   store_.activation = epilogue.activation;
   store_.gate = epilogue.gate;
   store_.gated = epilogue.gated;
   store_.plain = epilogue.none();
 }
 
-std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates) {
-  if (args.inputs[0].dtype != DType::kFloat32) return "computes in float32 only";
+std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates, bool halves) {
+  const DType half = halves ? stored_type(args.precision) : DType::kFloat32;
+  for (const std::span<const TensorType> edges : {args.inputs, args.outputs}) {
+    for (const TensorType& edge : edges) {
+      if (edge.shape.rank() == 0 || edge.dtype == DType::kFloat32 || edge.dtype == half) continue;
+      return "computes " + std::string(half == DType::kFloat32 ? "" : "float32 or ") + std::string(to_string(half)) +
+             " edges, got " + std::string(to_string(edge.dtype));
+    }
+  }
   return problem.epilogue.gated && !gates ? "does not hold both sums of a gate in one thread" : "";
 }
 

@@ -26,7 +26,7 @@ class Conv1dWeights {
   const float* data() const { return reinterpret_cast<const float*>(weight_->data()); }
   Conv1dStore store(const Bindings& bindings) const {
     Conv1dStore store = store_;
-    if (store.residual_place != Epilogue::Residual::kNone) store.residual = bindings.inputs[1].ptr<const float>();
+    if (store.residual_place != Epilogue::Residual::kNone) store.residual = bindings.inputs[1].data;
     return store;
   }
 
@@ -43,8 +43,10 @@ inline Conv1dWeights plain_weights(const Conv1dProblem& problem, const PrepareAr
 }
 
 // Why none of the CUDA implementations takes the problem; empty where they may. `gates`: whether this one has both sums
-// of a gate in one thread.
-std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates = false);
+// of a gate in one thread. `halves`: whether its x, residual and y may, each or not, be stored as the precision's
+// halves.
+std::string conv1d_cuda_declines(const Conv1dProblem& problem, const PrepareArgs& args, bool gates = false,
+                                 bool halves = false);
 
 int conv1d_multiprocessors(Device device);  // a Hopper's where it is no GPU
 

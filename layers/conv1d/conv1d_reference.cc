@@ -98,7 +98,7 @@ void convolve(const Operands& conv, const Context& context, const Bindings& bind
 }  // namespace
 
 Implementation conv1d_reference(const Conv1dProblem& problem, const PrepareArgs& args) {
-  return {"cpu.reference", DeviceType::kCpu, "", [problem, &args]() -> std::unique_ptr<Kernel> {
+  return {"cpu.reference", DeviceType::kCpu, unless_floating(args), [problem, &args]() -> std::unique_ptr<Kernel> {
             const bool in_double = args.inputs[0].dtype == DType::kFloat64;
             return function_kernel(
                 [conv = operands(problem, args), in_double](const Context& context, const Bindings& bindings) {

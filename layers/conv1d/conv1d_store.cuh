@@ -4,13 +4,14 @@
 
 #include <cstdint>
 
+#include "layers/conv1d/conv1d_halves.cuh"
 #include "layers/epilogue.h"
 
 namespace strand::layers {
 
 struct Conv1dStore {
   const float* bias = nullptr;          // [C_out]
-  const float* residual = nullptr;      // [N, channels, length], as y
+  const void* residual = nullptr;       // [N, channels, length], as y
   const float* coefficients = nullptr;  // [2, channels]: what the function has of each channel
   int64_t channels = 0;                 // of y: C_out, or half of it if gated
   int64_t length = 0;                   // of y's rows
@@ -23,19 +24,22 @@ struct Conv1dStore {
   bool gated = false;
   // The bias is all. Kernels are compiled for this case apart: in the other one this code is long, and costs registers.
   bool plain = true;
+  DType residual_type = DType::kFloat32;  // else halves: read by kernels that ask for rows with `Halves`
 
   // One row of y. Where `plain` it is no more than its bias; else the branches are the same for all threads.
-  struct Channel {
+  template <bool Halves>
+  struct Row {
     float bias;
     float gate_bias;  // of the row's second half
     float parameters[3];
     float scale;
-    const float* residual;  // the row's
+    const void* residual;  // the row's
     Epilogue::Function function;
     Epilogue::Residual residual_place;
     HalfFunction activation;
     HalfFunction gate;
     bool plain;
+    DType residual_type;
 
     // y[position] from its sum; reads the residual there.
     __device__ float operator()(float sum, int64_t position) const {
@@ -79,31 +83,49 @@ struct Conv1dStore {
     }
     template <int Count>
     __device__ void add_residual(float (&values)[Count], int64_t position, int64_t step, int64_t end) const {
+      if (Halves && residual_type == DType::kFloat16) {
+        add_stored<__half>(values, position, step, end);
+      } else if (Halves && residual_type == DType::kBFloat16) {
+        add_stored<__nv_bfloat16>(values, position, step, end);
+      } else {
+        add_stored<float>(values, position, step, end);
+      }
+    }
+    template <class T, int Count>
+    __device__ void add_stored(float (&values)[Count], int64_t position, int64_t step, int64_t end) const {
+      const T* row = static_cast<const T*>(residual);
 #pragma unroll
       for (int i = 0; i < Count; ++i) {
-        if (position + i * step < end) values[i] += residual[position + i * step];
+        if (position + i * step < end) values[i] += stored_value(row[position + i * step]);
       }
     }
   };
+  using Channel = Row<false>;
 
   // Positions count from the row's beginning. `channel`: of y's, so that if gated it is the first of the two.
-  __device__ Channel at(int64_t batch, int64_t channel) const {
-    Channel row = at(channel);
-    if (!plain && residual != nullptr) row.residual += (batch * channels + channel) * length;
+  template <bool Halves = false>
+  __device__ Row<Halves> at(int64_t batch, int64_t channel) const {
+    Row<Halves> row = at<Halves>(channel);
+    if (!plain && residual != nullptr) {
+      const int64_t bytes = Halves ? bytes_stored(residual_type) : 4;
+      row.residual = static_cast<const char*>(residual) + (batch * channels + channel) * length * bytes;
+    }
     return row;
   }
   // Positions count from the beginning of y.
-  __device__ Channel at(int64_t channel) const {
-    Channel row{bias == nullptr ? 0.0F : bias[channel],
-                0,
-                {parameters[0], parameters[1], parameters[2]},
-                scale,
-                residual,
-                function,
-                residual_place,
-                activation,
-                gate,
-                plain};
+  template <bool Halves = false>
+  __device__ Row<Halves> at(int64_t channel) const {
+    Row<Halves> row{bias == nullptr ? 0.0F : bias[channel],
+                    0,
+                    {parameters[0], parameters[1], parameters[2]},
+                    scale,
+                    residual,
+                    function,
+                    residual_place,
+                    activation,
+                    gate,
+                    plain,
+                    residual_type};
     if (plain) return row;
     if (gated && bias != nullptr) row.gate_bias = bias[channels + channel];
     if (coefficients != nullptr) {

@@ -89,6 +89,8 @@ class WgmmaKernel final : public Kernel {
     a_.p = p;
     a_.g = g;
     a_.out_length = args.outputs[0].shape[2];
+    a_.x_type = args.inputs[0].dtype;
+    a_.y_type = args.outputs[0].dtype;
     a_.group_in = static_cast<int>(p.group_in());
     a_.group_out = static_cast<int>(p.group_out());
     a_.tiles = static_cast<int>(tile_count(p, g, a_.out_length));
@@ -121,9 +123,9 @@ class WgmmaKernel final : public Kernel {
   void run(const Context& context, const Bindings& bindings) const override {
     if (grid_ == 0) return;
     Arguments a = a_;
-    a.x = bindings.inputs[0].ptr<const float>();
+    a.x = bindings.inputs[0].data;
     a.store = weights_.store(bindings);
-    a.y = bindings.outputs[0].ptr<float>();
+    a.y = bindings.outputs[0].data;
     kernel_<<<grid_, kThreads, static_cast<size_t>(a.g.shared_bytes), cuda::stream(context)>>>(a);
     cuda::check_launch("conv1d cuda.wgmma");
   }
@@ -143,7 +145,7 @@ namespace strand::layers {
 
 Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& args, double* seconds) {
   constexpr int64_t kSharedMemory = 232448;  // of sm_90
-  Implementation result{"cuda.wgmma", DeviceType::kCuda, conv1d_cuda_declines(problem, args, true), {}};
+  Implementation result{"cuda.wgmma", DeviceType::kCuda, {}, {}};
   if (args.device.is_cuda() && cuda::device_info(args.device.index).compute_capability != 90) {
     result.declined = "needs compute capability 9.0";
   }
@@ -152,10 +154,17 @@ Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& arg
 #endif
   const bool exact = args.precision == Precision::kFloat32 || args.precision == Precision::kFloat64;
   const int products = exact ? 3 : 1;
+  const bool halves = problem.interleave.length == 0;  // what is interleaved is float32
   wgmma::Geometry geometry;
-  if (result.declined.empty()) result.declined = wgmma::choose_geometry(problem, kSharedMemory, geometry, products);
+  if (result.declined.empty()) result.declined = conv1d_cuda_declines(problem, args, true, halves);
+  if (result.declined.empty()) {
+    const int element_bytes = bytes_stored(args.inputs[0].dtype);
+    result.declined = wgmma::choose_geometry(problem, kSharedMemory, geometry, products, element_bytes);
+  }
   const int64_t out_length = args.outputs[0].shape[2];
-  if (result.declined.empty()) geometry.stored_columns = wgmma::choose_stored_columns(problem, geometry, out_length);
+  if (result.declined.empty() && !is_half(args.outputs[0].dtype)) {
+    geometry.stored_columns = wgmma::choose_stored_columns(problem, geometry, out_length);
+  }
   if (result.declined.empty()) {
     // Tile numbers run ahead by a grid: half of what an int holds is enough for both.
     if (wgmma::tile_count(problem, geometry, out_length) > INT32_MAX / 2) {

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "layers/conv1d/conv1d_halves.cuh"
+
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define STRAND_WGMMA 1
 #endif
@@ -58,6 +60,30 @@ __device__ __forceinline__ float4 load_shared4(uint32_t address) {
   return v;
 }
 
+__device__ __forceinline__ uint4 load_shared_bits4(uint32_t address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+// 16 bits, above them zeros.
+__device__ __forceinline__ uint32_t load_shared_half(uint32_t address) {
+  uint16_t bits;
+  asm volatile("ld.shared.b16 %0, [%1];" : "=h"(bits) : "r"(address) : "memory");
+  return bits;
+}
+
+template <typename T>
+__device__ __forceinline__ void store_shared_zero(uint32_t address) {
+  if constexpr (sizeof(T) == 2) {
+    asm volatile("st.shared.b16 [%0], %1;" ::"r"(address), "h"(uint16_t{0}) : "memory");
+  } else {
+    asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(0) : "memory");
+  }
+}
+
 __device__ __forceinline__ void store_shared(uint32_t address, float value) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
 }
@@ -66,7 +92,7 @@ __device__ __forceinline__ void store_shared2(uint32_t address, const float2& v)
   asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(v.x), "f"(v.y) : "memory");
 }
 
-// Neighbours, moved from shared to global memory in one instruction each way.
+// Neighbours, moved from shared to global memory in one instruction each way, there perhaps as halves.
 template <int Width>
 struct Floats;
 template <>
@@ -75,6 +101,10 @@ struct Floats<1> {
   __device__ float& operator[](int) { return v; }
   __device__ void load(uint32_t address) { v = load_shared<float>(address); }
   __device__ void store(float* to) const { asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(v) : "memory"); }
+  template <class T>
+  __device__ void store(T* to) const {
+    *to = to_stored<T>(v);
+  }
 };
 template <>
 struct Floats<2> {
@@ -84,6 +114,10 @@ struct Floats<2> {
   }
   __device__ void store(float* to) const {
     asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(v.x), "f"(v.y) : "memory");
+  }
+  template <class T>
+  __device__ void store(T* to) const {
+    asm volatile("st.global.b32 [%0], %1;" ::"l"(to), "r"(to_pair<T>(v.x, v.y)) : "memory");
   }
 };
 template <>
@@ -97,6 +131,11 @@ struct Floats<4> {
   }
   __device__ void store(float* to) const {
     asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+                 : "memory");
+  }
+  template <class T>
+  __device__ void store(T* to) const {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(to_pair<T>(v.x, v.y)), "r"(to_pair<T>(v.z, v.w))
                  : "memory");
   }
 };

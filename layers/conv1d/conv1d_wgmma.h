@@ -77,7 +77,7 @@ struct Geometry {
   int chunk_steps = 0;
   int stored_columns = kPartColumns;  // of a warpgroup's: see choose_stored_columns
   int positions = 0;                  // that a stage needs of a channel
-  int pitch = 0;       // floats of a raw row: `positions` and those before them to a boundary of 16 bytes, in fours
+  int pitch = 0;       // values of a raw row: `positions` and those before them to a boundary of 16 bytes, in pieces
   int octet_rows = 0;  // from one octet to the next
   int phase_rows = 0;  // from one phase to the next
   int part_bytes = 0;  // of the high or the low octets
@@ -87,6 +87,7 @@ struct Geometry {
   int weight_slots = 0;  // chunks of weights in flight; 1 if resident
   int weight_slot_bytes = 0;
   int64_t shared_bytes = 0;
+  int element_bytes = 4;  // of x: 2 where it is stored as float16 or bfloat16
 
   constexpr BlockShape shape() const { return block_shape(layout); }
   constexpr int tile_columns() const { return shape().columns / kPartColumns * stored_columns; }
@@ -95,6 +96,7 @@ struct Geometry {
     const int64_t more = kPartColumns - stored_columns;  // that the last warpgroup stores
     return std::max<int64_t>(ceil_div(out_length - more, tile_columns()), out_length > 0 ? 1 : 0);
   }
+  constexpr int piece() const { return 16 / element_bytes; }  // values of x in 16 bytes
   constexpr int stages() const { return channel_stages * tap_stages; }
   constexpr int total_steps() const { return stages() * steps; }
   constexpr int parts() const { return products == 1 ? 1 : 2; }  // of a value: high and low
@@ -106,7 +108,8 @@ struct Geometry {
 };
 
 // Fills in `geometry`, or says why the problem is not for warpgroup products.
-std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry, int products = 3);
+std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry, int products = 3,
+                            int element_bytes = 4);
 
 // Where rows of outputs are odd, nothing but single floats lies in all of them alike, and the sectors of 32 bytes that
 // two tiles share are slow to write: each is read from memory first. So a warpgroup stores 120 of its 128 positions,

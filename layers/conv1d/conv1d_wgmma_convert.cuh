@@ -1,6 +1,8 @@
 #pragma once
 // The seven warps of cuda.wgmma that turn raw rows into octets of float16 pairs.
 
+#include <type_traits>
+
 #include "layers/conv1d/conv1d_wgmma_load.cuh"
 
 namespace strand::layers::wgmma {
@@ -49,12 +51,101 @@ __device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, uin
   if constexpr (Products > 1) *reinterpret_cast<uint4*>(octets + part_bytes + at) = low;
 }
 
+// Eight values of the reduction on their way from raw rows, stored as `X`, to an octet's row.
+template <class X>
+struct Octet {
+  float v[8];
+
+  // What stage_scale asks for: of many, the largest magnitude.
+  using Largest = float;
+  __device__ __forceinline__ void raise(Largest& largest) const {
+#pragma unroll
+    for (const float value : v) largest = larger(largest, value);
+  }
+  static __device__ __forceinline__ Largest of_raw(Largest largest, uint32_t address) {
+    const float4 four = load_shared4(address);
+    return larger(larger(larger(larger(largest, four.x), four.y), four.z), four.w);
+  }
+  static __device__ __forceinline__ float magnitude(Largest largest) { return largest; }
+
+  // From these addresses, or from 32 bytes side by side.
+  template <class Address>
+  __device__ __forceinline__ void gather(const Address& address) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] = load_shared<float>(address(i));
+  }
+  __device__ __forceinline__ void read(uint32_t address) {
+    const float4 low = load_shared4(address);
+    const float4 high = load_shared4(address + 16);
+    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+  }
+  template <int Products>
+  __device__ __forceinline__ void store(uint8_t* octets, int part_bytes, uint32_t at, float scale) const {
+    store_octet<Products>(octets, part_bytes, at, v, scale);
+  }
+};
+
+// Halves stay pairs of bits. float16 needs no scale, and so is copied as it is.
+template <class X>
+requires(sizeof(X) == 2) struct Octet<X> {
+  static constexpr bool kIsFloat16 = std::is_same_v<X, __half>;
+  uint32_t v[4];
+
+  using Largest = uint32_t;  // magnitudes' bits, two at a time
+  static __device__ __forceinline__ Largest of_pair(Largest largest, uint32_t pair) {
+    return __vmaxu2(largest, pair & 0x7FFF7FFFU);
+  }
+  __device__ __forceinline__ void raise(Largest& largest) const {
+#pragma unroll
+    for (const uint32_t pair : v) largest = of_pair(largest, pair);
+  }
+  static __device__ __forceinline__ Largest of_raw(Largest largest, uint32_t address) {
+    const uint4 eight = load_shared_bits4(address);
+    return of_pair(of_pair(of_pair(of_pair(largest, eight.x), eight.y), eight.z), eight.w);
+  }
+  // Of float16 just whether they are finite.
+  static __device__ __forceinline__ float magnitude(Largest largest) {
+    const uint32_t bits = max(largest & 0xFFFF, largest >> 16);
+    if (kIsFloat16) return bits < 0x7C00 ? 0.0F : __int_as_float(0x7F800000);
+    return __uint_as_float(bits << 16);
+  }
+
+  template <class Address>
+  __device__ __forceinline__ void gather(const Address& address) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      v[i] = __byte_perm(load_shared_half(address(2 * i)), load_shared_half(address(2 * i + 1)), 0x5410);
+    }
+  }
+  __device__ __forceinline__ void read(uint32_t address) {
+    const uint4 eight = load_shared_bits4(address);
+    v[0] = eight.x, v[1] = eight.y, v[2] = eight.z, v[3] = eight.w;
+  }
+  template <int Products>
+  __device__ __forceinline__ void store(uint8_t* octets, int part_bytes, uint32_t at, float scale) const {
+    static_assert(Products == 1);
+    if constexpr (kIsFloat16) {
+      *reinterpret_cast<uint4*>(octets + at) = make_uint4(v[0], v[1], v[2], v[3]);
+    } else {
+      float values[8];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        values[2 * i] = __uint_as_float(v[i] << 16);
+        values[2 * i + 1] = __uint_as_float(v[i] & 0xFFFF0000U);
+      }
+      store_octet<1>(octets, part_bytes, at, values, scale);
+    }
+  }
+};
+
 // Octets of 8 channels at a position, or if folded of 8 neighbours in a channel, over the raw rows that they are made
 // of. A thread has the same ones in all stages, so that where each comes from and goes to is found once.
-template <bool Folded>
+template <class X, bool Folded>
 struct SharedItems {
+  static constexpr int kBytes = sizeof(X);
   int count;
-  uint32_t places[kItemsPerThread];  // the first raw float, and above it the octet's row
+  uint32_t places[kItemsPerThread];  // the first raw value, and above it the octet's row
 
   __device__ explicit SharedItems(const Arguments& a) {
     const Geometry& g = a.g;
@@ -77,45 +168,40 @@ struct SharedItems {
     }
   }
 
-  using Values = float[kItemsPerThread][8];
+  using Values = Octet<X>[kItemsPerThread];
 
-  __device__ __forceinline__ void read_folded(const Arguments& a, uint32_t raw, const Leads& lead, Values& v) const {
+  __device__ __forceinline__ void read_folded(const Arguments& a, uint32_t raw, const Leads<X>& lead, Values& v) const {
 #pragma unroll
     for (int i = 0; i < kItemsPerThread; ++i) {
       if (i >= count) continue;
-      const uint32_t from = raw + (places[i] & 0xFFFF) * 4;
+      const uint32_t from = raw + (places[i] & 0xFFFF) * kBytes;
       if ((lead.first | lead.step) == 0) {
-        const float4 low = load_shared4(from);
-        const float4 high = load_shared4(from + 16);
-        v[i][0] = low.x, v[i][1] = low.y, v[i][2] = low.z, v[i][3] = low.w;
-        v[i][4] = high.x, v[i][5] = high.y, v[i][6] = high.z, v[i][7] = high.w;
+        v[i].read(from);
       } else {
         const uint32_t channel = a.positions_by.divide(places[i] >> 16) * 8 / a.g.fold;
-#pragma unroll
-        for (int c = 0; c < 8; ++c) v[i][c] = load_shared<float>(from + (lead(channel) + c) * 4);
+        v[i].gather([&](int c) { return from + (lead(channel) + c) * kBytes; });
       }
     }
   }
 
-  __device__ __forceinline__ void read_rows(const Arguments& a, uint32_t raw, const Leads& lead, Values& v) const {
+  __device__ __forceinline__ void read_rows(const Arguments& a, uint32_t raw, const Leads<X>& lead, Values& v) const {
     uint32_t rows[8];
 #pragma unroll
     for (int c = 0; c < 8; ++c) {
-      rows[c] = raw + (c * a.g.pitch + lead(c)) * 4;
+      rows[c] = raw + (c * a.g.pitch + lead(c)) * kBytes;
       asm volatile("" : "+r"(rows[c]));  // once a stage, not once an item
     }
 #pragma unroll
     for (int i = 0; i < kItemsPerThread; ++i) {
       if (i >= count) continue;
-      const uint32_t from = (places[i] & 0xFFFF) * 4;
-#pragma unroll
-      for (int c = 0; c < 8; ++c) v[i][c] = load_shared<float>(rows[c] + from);
+      const uint32_t from = (places[i] & 0xFFFF) * kBytes;
+      v[i].gather([&](int c) { return rows[c] + from; });
     }
   }
 
   // All raw values are read before the first octet is written: there is a barrier in stage_scale.
   template <int Products>
-  __device__ __forceinline__ void convert(const Arguments& a, const Shared& s, const Leads& lead, int slot,
+  __device__ __forceinline__ void convert(const Arguments& a, const Shared& s, const Leads<X>& lead, int slot,
                                           int parity) const {
     const Geometry& g = a.g;
     Values v;
@@ -124,37 +210,33 @@ struct SharedItems {
     } else {
       read_rows(a, shared_address(s.slot(slot)), lead, v);
     }
-    float largest = 0;
+    typename Octet<X>::Largest largest{};
 #pragma unroll
     for (int i = 0; i < kItemsPerThread; ++i) {
-      if (i < count) {
-#pragma unroll
-        for (int c = 0; c < 8; ++c) largest = larger(largest, v[i][c]);
-      }
+      if (i < count) v[i].raise(largest);
     }
-    const float scale = stage_scale(s, slot, parity, largest);
+    const float scale = stage_scale(s, slot, parity, Octet<X>::magnitude(largest));
 #pragma unroll
     for (int i = 0; i < kItemsPerThread; ++i) {
-      if (i < count) store_octet<Products>(s.slot(slot), g.part_bytes, (places[i] >> 16) * 16, v[i], scale);
+      if (i < count) v[i].template store<Products>(s.slot(slot), g.part_bytes, (places[i] >> 16) * 16, scale);
     }
   }
 };
 
 // Octets of 8 (channel, tap) pairs. A warp makes four octets of eight rows each: at large strides its lanes would all
 // read from few banks if they went along the rows.
-template <int Products>
-__device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s, const Leads& lead, int slot,
+template <class X, int Products>
+__device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s, const Leads<X>& lead, int slot,
                                              int parity) {
   const Geometry& g = a.g;
   const int thread = threadIdx.x - 256;
   const uint32_t raw = shared_address(s.slot(slot));
   // With what lies between rows, which are their neighbours.
-  float largest = 0;
-  for (int i = thread; i < g.stage_channels * g.pitch / 4; i += kConverterThreads) {
-    const float4 v = load_shared4(raw + i * 16);
-    largest = larger(larger(larger(larger(largest, v.x), v.y), v.z), v.w);
+  typename Octet<X>::Largest largest{};
+  for (int i = thread; i < g.stage_channels * g.pitch / kPiece<X>; i += kConverterThreads) {
+    largest = Octet<X>::of_raw(largest, raw + i * 16);
   }
-  const float scale = stage_scale(s, slot, parity, largest);
+  const float scale = stage_scale(s, slot, parity, Octet<X>::magnitude(largest));
   const int32_t* elements = s.elements(g);
   const int row_groups = g.octet_rows / 8;
   const int lane = thread % 32;
@@ -167,21 +249,21 @@ __device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s
     for (int i = 0; i < 8; ++i) {
       const int element = elements[octet * 8 + i];
       const int channel = element >> 16;
-      from[i] = raw + (channel * g.pitch + lead(channel) + (element & 0xFFFF) * static_cast<int>(a.p.dilation)) * 4;
+      from[i] = raw + (channel * g.pitch + lead(channel) + (element & 0xFFFF) * static_cast<int>(a.p.dilation)) *
+                          static_cast<int>(sizeof(X));
     }
     for (int group = warp; group < row_groups; group += kConverterThreads / 32) {
       const int row = group * 8 + lane % 8;
-      const uint32_t position = row * static_cast<uint32_t>(a.p.stride) * 4;
-      float v[8];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) v[i] = load_shared<float>(from[i] + position);
-      store_octet<Products>(s.slot(slot) + g.raw_bytes, g.part_bytes, (octet * g.octet_rows + row) * 16, v, scale);
+      const uint32_t position = row * static_cast<uint32_t>(a.p.stride) * static_cast<uint32_t>(sizeof(X));
+      Octet<X> v;
+      v.gather([&](int i) { return from[i] + position; });
+      v.template store<Products>(s.slot(slot) + g.raw_bytes, g.part_bytes, (octet * g.octet_rows + row) * 16, scale);
     }
   }
 }
 
 // Walks over all stages of this block's tiles: convert(lead, slot, parity).
-template <typename Convert>
+template <class X, typename Convert>
 __device__ __forceinline__ void convert_stages(const Arguments& a, const Shared& s, const Convert& convert) {
   const auto grid = static_cast<int>(gridDim.x);
   const int stages = (a.tiles - static_cast<int>(blockIdx.x) + grid - 1) / grid * a.g.stages();
@@ -189,7 +271,7 @@ __device__ __forceinline__ void convert_stages(const Arguments& a, const Shared&
   for (int stage = 0; stage < stages; ++stage) {
     wait(s.raw_full(cursor.slot), cursor.parity);
     const uint32_t first_lead = s.first_lead(cursor.slot);
-    const Leads lead{first_lead & 3, static_cast<uint32_t>(a.p.length) & 3};
+    const Leads<X> lead{first_lead & Leads<X>::kMask, static_cast<uint32_t>(a.p.length) & Leads<X>::kMask};
     if ((first_lead & kEdge) != 0) {
       fill_edge_rows(a.g, s.edge(cursor.slot), lead, shared_address(s.slot(cursor.slot)));
       converters_meet();
@@ -202,24 +284,33 @@ __device__ __forceinline__ void convert_stages(const Arguments& a, const Shared&
   }
 }
 
-template <int Products, bool Folded>
+template <class X, int Products, bool Folded>
 __device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s) {
-  const SharedItems<Folded> items(a);
-  convert_stages(a, s, [&](const Leads& lead, int slot, int parity) {
+  const SharedItems<X, Folded> items(a);
+  convert_stages<X>(a, s, [&](const Leads<X>& lead, int slot, int parity) {
     items.template convert<Products>(a, s, lead, slot, parity);
   });
 }
 
-template <int Products>
+template <class X, int Products>
 __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
   if (a.g.flat) {
-    convert_stages(a, s,
-                   [&](const Leads& lead, int slot, int parity) { convert_flat<Products>(a, s, lead, slot, parity); });
+    convert_stages<X>(
+        a, s, [&](const Leads<X>& lead, int slot, int parity) { convert_flat<X, Products>(a, s, lead, slot, parity); });
   } else if (a.g.fold > 1) {
-    convert_shared<Products, true>(a, s);
+    convert_shared<X, Products, true>(a, s);
   } else {
-    convert_shared<Products, false>(a, s);
+    convert_shared<X, Products, false>(a, s);
   }
+}
+
+template <int Products>
+__device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
+  if constexpr (Products == 1) {
+    if (a.x_type == DType::kFloat16) return convert<__half, 1>(a, s);
+    if (a.x_type == DType::kBFloat16) return convert<__nv_bfloat16, 1>(a, s);
+  }
+  convert<float, Products>(a, s);
 }
 
 #endif

@@ -101,7 +101,8 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   // that follow in chunks do not let it.
   int ahead = resident ? min(slots - 2, (number(kStages) + 1) / 2) : 0;
   if (ahead > 0 && warpgroup == 1) asm volatile("bar.sync 2, 256;" ::: "memory");
-  TileEnd<BlockLayout, Plain> end(a, s, lane);
+  constexpr bool kHalves = Products == 1;  // x, y and the residual may be stored as such
+  TileEnd<BlockLayout, Plain, kHalves> end(a, s, lane);
   for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
     end.begin(index);
     float least_unscale = a.exact_only ? 0.0F : 1.0F;
@@ -145,7 +146,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
       stage_slot.advance(slots);
     }
     if (least_unscale == 0) {
-      compute_exactly<BlockLayout, Plain>(a, tile_at(a, index));
+      compute_exactly<BlockLayout, Plain, kHalves>(a, tile_at(a, index));
     } else {
       end.store(sum);
     }
@@ -183,7 +184,11 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 88;");
     if (threadIdx.x / 32 == 15) {
-      load(a, s);
+      if (Products == 1 && a.x_type != DType::kFloat32) {
+        load<uint16_t>(a, s);
+      } else {
+        load<float>(a, s);
+      }
     } else {
       convert<Products>(a, s);
     }

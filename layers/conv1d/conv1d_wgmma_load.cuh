@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_halves.cuh"
 #include "layers/conv1d/conv1d_tensor.cuh"
 #include "layers/conv1d/conv1d_tensor.h"
 #include "layers/conv1d/conv1d_wgmma.cuh"
@@ -17,8 +18,8 @@ using tensor::shared_address;
 using tensor::split;
 
 struct Arguments {
-  const float* x;
-  float* y;
+  const void* x;
+  void* y;
   const float* weight;  // as PyTorch has it, for tiles that are computed in float32
   Conv1dStore store;
   const uint4* packed;
@@ -38,6 +39,8 @@ struct Arguments {
   bool exact_only;
   int stride_shift;  // of p.interleave
   int divisor_shift;
+  DType x_type;
+  DType y_type;
 };
 
 struct Tile {
@@ -76,7 +79,11 @@ enum Number : uint8_t {
   kNumbers
 };
 
-constexpr uint32_t kEdge = 4;
+constexpr uint32_t kEdge = 8;
+
+// Values that a piece of 16 bytes has, of float or, where x is stored as halves, uint16_t.
+template <class X>
+constexpr int kPiece = static_cast<int>(16 / sizeof(X));
 
 // Of a slot's rows, the columns [begin, end) after the lead that are in x, if any, and the rows that are.
 struct Edge {
@@ -141,79 +148,86 @@ struct Cursor {
   }
 };
 
-// The floats between a boundary of 16 bytes, counted from the beginning of x, and the first position that a stage needs
-// of a row. Rows are as long as one another, so the numbers repeat after four rows.
+// The values between a boundary of 16 bytes, counted from the beginning of x, and the first position that a stage needs
+// of a row. Rows are as long as one another, so the numbers repeat after a piece's number of rows.
+template <class X>
 struct Leads {
+  static constexpr uint32_t kMask = kPiece<X> - 1;
   uint32_t first;
   uint32_t step;
-  __device__ uint32_t operator()(uint32_t row) const { return (first + row * step) & 3; }
+  __device__ uint32_t operator()(uint32_t row) const { return (first + row * step) & kMask; }
 };
 
 // A stage's raw rows in x: `rows` of them from `source`, needed from position `start` on. Column 0 of a row in a slot
-// is lead(row) floats before that, so that what lies in x can be copied in pieces of 16 bytes.
+// is lead(row) values before that, so that what lies in x can be copied in pieces of 16 bytes.
+template <class X>
 struct StagePlace {
-  const float* source;
+  const X* source;
   int64_t start;
   int rows;
-  Leads lead;
+  Leads<X> lead;
 
   __device__ StagePlace(const Arguments& a, const Tile& tile, int stage) {
     const bool one_tap_stage = a.g.tap_stages == 1;
     const int tap_stage = one_tap_stage ? 0 : stage % a.g.tap_stages;
     const int channel = (one_tap_stage ? stage : stage / a.g.tap_stages) * a.g.stage_channels;
-    source = a.x + (tile.batch * a.p.in_channels + tile.group * a.group_in + channel) * a.p.length;
+    const auto* x = static_cast<const X*>(a.x);
+    source = x + (tile.batch * a.p.in_channels + tile.group * a.group_in + channel) * a.p.length;
     rows = min(a.g.stage_channels, a.group_in - channel);
     start = int64_t{tile.position} * a.p.stride + int64_t{tap_stage} * a.g.stage_taps * a.p.dilation - a.p.pad_left;
-    lead.step = static_cast<uint32_t>(a.p.length) & 3;
-    lead.first = static_cast<uint32_t>(source - a.x + start) & 3;
+    lead.step = static_cast<uint32_t>(a.p.length) & lead.kMask;
+    lead.first = static_cast<uint32_t>(source - x + start) & lead.kMask;
   }
 };
 
 #ifdef STRAND_WGMMA
 
 // A stage that is not in x as a whole, where what is beside x is no zero or pieces of 16 bytes would pass the end of x:
-// the columns [begin, end) that all rows have are copied, the rest is written in pieces of four, with zeros or what the
+// the columns [begin, end) that all rows have are copied, the rest is written in whole pieces, with zeros or what the
 // padding mode says. Channels that are missing to a whole stage are zeros too: their weights are, and a slot may hold
 // anything.
-inline __device__ void load_piecewise(const Arguments& a, const StagePlace& place, float* slot, uint32_t barrier) {
+template <class X>
+__device__ void load_piecewise(const Arguments& a, const StagePlace<X>& place, X* slot, uint32_t barrier) {
+  constexpr int kValues = kPiece<X>;
   const Geometry& g = a.g;
   const int lane = threadIdx.x % 32;
   const bool same_leads = place.lead.step == 0;
-  const int64_t first_least = place.start - (same_leads ? place.lead.first : 3);
+  const int64_t first_least = place.start - (same_leads ? place.lead.first : kValues - 1);
   const int64_t first_most = place.start - (same_leads ? place.lead.first : 0);
   const auto in_row = [&](int64_t column) {
-    return static_cast<int>(max(int64_t{0}, min(int64_t{g.pitch}, column & ~int64_t{3})));
+    return static_cast<int>(max(int64_t{0}, min(int64_t{g.pitch}, column & ~int64_t{kValues - 1})));
   };
   const bool aligned = (reinterpret_cast<uintptr_t>(a.x) & 15) == 0;
-  const int begin = aligned ? in_row(3 - first_least) : 0;
+  const int begin = aligned ? in_row(kValues - 1 - first_least) : 0;
   const int end = aligned ? max(begin, in_row(a.p.length - first_most)) : 0;
   if (begin < end && elected()) {
-    expect(barrier, place.rows * (end - begin) * 4);
+    expect(barrier, place.rows * (end - begin) * static_cast<int>(sizeof(X)));
     for (int row = 0; row < place.rows; ++row) {
-      const float* from = place.source + row * a.p.length + place.start - place.lead(row) + begin;
-      bulk_load(shared_address(slot + row * g.pitch + begin), from, (end - begin) * 4, barrier);
+      const X* from = place.source + row * a.p.length + place.start - place.lead(row) + begin;
+      bulk_load(shared_address(slot + row * g.pitch + begin), from, (end - begin) * static_cast<int>(sizeof(X)),
+                barrier);
     }
   }
-  const int pieces = (g.pitch - (end - begin)) / 4;  // of a row that is there
+  const int pieces = (g.pitch - (end - begin)) / kValues;  // of a row that is there
   int row = 0;
   int piece = lane;
   while (true) {
-    const int in_this = row < place.rows ? pieces : g.pitch / 4;
+    const int in_this = row < place.rows ? pieces : g.pitch / kValues;
     if (piece >= in_this) {
       piece -= in_this;
       if (++row >= g.stage_channels) break;
       continue;
     }
     const bool exists = row < place.rows;
-    const int column = exists && piece * 4 >= begin ? piece * 4 + end - begin : piece * 4;
+    const int column = exists && piece * kValues >= begin ? piece * kValues + end - begin : piece * kValues;
     const int64_t position = place.start - place.lead(row) + column;
-    float v[4] = {};
-    if (exists && position < a.p.length + a.p.pad_right && position + 4 > -a.p.pad_left) {
-      const float* source = place.source + row * a.p.length;
-      const bool outside = position >= a.p.length || position + 4 <= 0;
+    alignas(16) X v[kValues] = {};
+    if (exists && position < a.p.length + a.p.pad_right && position + kValues > -a.p.pad_left) {
+      const X* source = place.source + row * a.p.length;
+      const bool outside = position >= a.p.length || position + kValues <= 0;
       if (!outside || a.p.padding_mode != PaddingMode::kZeros) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < kValues; ++i) {
           const int64_t at = position + i;
           const bool padded = at >= -a.p.pad_left && at < a.p.length + a.p.pad_right;
           const int64_t from = padded ? source_index(at, a.p.length, a.p.padding_mode) : -1;
@@ -221,7 +235,7 @@ inline __device__ void load_piecewise(const Arguments& a, const StagePlace& plac
         }
       }
     }
-    *reinterpret_cast<float4*>(slot + row * g.pitch + column) = make_float4(v[0], v[1], v[2], v[3]);
+    *reinterpret_cast<uint4*>(slot + row * g.pitch + column) = *reinterpret_cast<const uint4*>(v);
     piece += 32;
   }
   __syncwarp();
@@ -229,17 +243,19 @@ inline __device__ void load_piecewise(const Arguments& a, const StagePlace& plac
 
 // A stage that is not in x as a whole, with zeros beside it: a lane a row copies what there is, in whole pieces of 16
 // bytes with what lies beside it in memory, which the converters then write over.
-inline __device__ void load_edge_rows(const Arguments& a, const Shared& s, const StagePlace& place, int slot, int begin,
-                                      int end) {
+template <class X>
+__device__ void load_edge_rows(const Arguments& a, const Shared& s, const StagePlace<X>& place, int slot, int begin,
+                               int end) {
+  constexpr int kMask = kPiece<X> - 1;
   const int lane = threadIdx.x % 32;
   const uint32_t barrier = s.raw_full(slot);
   if (lane == 0) s.edge(slot) = Edge{begin, end, place.rows};
   for (int row = lane; row < place.rows && begin < end; row += 32) {
     const auto lead = static_cast<int>(place.lead(row));
-    const int first = (lead + begin) & ~3;
-    const int bytes = (((lead + end + 3) & ~3) - first) * 4;
+    const int first = (lead + begin) & ~kMask;
+    const int bytes = (((lead + end + kMask) & ~kMask) - first) * static_cast<int>(sizeof(X));
     expect(barrier, bytes);
-    bulk_load(shared_address(s.slot(slot)) + (row * a.g.pitch + first) * 4,
+    bulk_load(shared_address(s.slot(slot)) + (row * a.g.pitch + first) * static_cast<int>(sizeof(X)),
               place.source + row * a.p.length + place.start - lead + first, bytes, barrier);
   }
   __syncwarp();
@@ -248,27 +264,31 @@ inline __device__ void load_edge_rows(const Arguments& a, const Shared& s, const
 
 // Writes zeros where a stage's rows are not in x, and over channels that are missing to a whole stage: their weights
 // are zeros too, and a slot may hold anything. All converters; a barrier follows.
-__device__ __forceinline__ void fill_edge_rows(const Geometry& g, const Edge& edge, const Leads& lead, uint32_t slot) {
+template <class X>
+__device__ __forceinline__ void fill_edge_rows(const Geometry& g, const Edge& edge, const Leads<X>& lead,
+                                               uint32_t slot) {
   const int warp = threadIdx.x / 32 - 8;
   for (int row = warp; row < g.stage_channels; row += kConverterThreads / 32) {
     const bool exists = row < edge.rows && edge.begin < edge.end;
     const int begin = exists ? static_cast<int>(lead(row)) + edge.begin : 0;
     const int skip = exists ? edge.end - edge.begin : 0;
-    const uint32_t to = slot + row * g.pitch * 4;
+    const uint32_t to = slot + row * g.pitch * static_cast<int>(sizeof(X));
     for (int column = threadIdx.x % 32; column < g.pitch - skip; column += 32) {
-      store_shared(to + (column < begin ? column : column + skip) * 4, 0);
+      store_shared_zero<X>(to + (column < begin ? column : column + skip) * static_cast<int>(sizeof(X)));
     }
   }
 }
 
 // A stage's raw rows, by a bulk copy each where they lie in x; `raw_full` hears of their end.
-inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile& tile, int stage, int slot) {
-  const StagePlace place(a, tile, stage);
+template <class X>
+__device__ void load_rows(const Arguments& a, const Shared& s, const Tile& tile, int stage, int slot) {
+  constexpr int kMask = kPiece<X> - 1;
+  const StagePlace<X> place(a, tile, stage);
   const int lane = threadIdx.x % 32;
-  const int bytes = a.g.pitch * 4;
+  const int bytes = a.g.pitch * static_cast<int>(sizeof(X));
   const uint32_t barrier = s.raw_full(slot);
   const bool same_leads = place.lead.step == 0;
-  const int64_t most = same_leads ? place.lead.first : 3;
+  const int64_t most = same_leads ? place.lead.first : kMask;
   const int64_t least = same_leads ? place.lead.first : 0;
   const bool aligned = (reinterpret_cast<uintptr_t>(a.x) & 15) == 0;
   const bool inside = place.start >= most && place.start - least + a.g.pitch <= a.p.length &&
@@ -278,13 +298,13 @@ inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile
       return static_cast<int>(max(int64_t{0}, min(int64_t{a.g.positions}, position - place.start)));
     };
     // The last piece of 16 bytes might end behind x.
-    const int64_t end =
-        place.source - a.x + (place.rows - 1) * a.p.length + min(place.start + a.g.positions, a.p.length);
-    const bool passes = ((end + 3) & ~int64_t{3}) > a.p.batch * a.p.in_channels * a.p.length;
+    const int64_t end = place.source - static_cast<const X*>(a.x) + (place.rows - 1) * a.p.length +
+                        min(place.start + a.g.positions, a.p.length);
+    const bool passes = ((end + kMask) & ~int64_t{kMask}) > a.p.batch * a.p.in_channels * a.p.length;
     const bool zeros = a.p.padding_mode == PaddingMode::kZeros && aligned && !passes;
     if (lane == 0) s.first_lead(slot) = place.lead.first | (zeros ? kEdge : 0);
     if (zeros) return load_edge_rows(a, s, place, slot, column(0), column(a.p.length));
-    load_piecewise(a, place, reinterpret_cast<float*>(s.slot(slot)), barrier);
+    load_piecewise<X>(a, place, reinterpret_cast<X*>(s.slot(slot)), barrier);
     if (lane == 0) arrive(barrier);
     return;
   }
@@ -292,7 +312,7 @@ inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile
     s.first_lead(slot) = place.lead.first;
     arrive_expecting(barrier, place.rows * bytes);
     uint32_t target = shared_address(s.slot(slot));
-    const float* from = place.source + place.start;
+    const X* from = place.source + place.start;
     if (same_leads) {
       from -= place.lead.first;
 #pragma unroll 4
@@ -310,7 +330,8 @@ inline __device__ void load_rows(const Arguments& a, const Shared& s, const Tile
 }
 
 // One warp: starts copies of raw rows and of weights, whichever ring has room.
-inline __device__ void load(const Arguments& a, const Shared& s) {
+template <class X>
+__device__ void load(const Arguments& a, const Shared& s) {
   const Geometry& g = a.g;
   const int lane = threadIdx.x % 32;
   const auto grid = static_cast<int>(gridDim.x);
@@ -336,7 +357,7 @@ inline __device__ void load(const Arguments& a, const Shared& s) {
     room = __shfl_sync(~0U, static_cast<int>(room), 0) != 0;
     if (room) {
       wait(s.empty(raw.slot), raw.parity);  // it has been free for one lane: now for all, which copy edges
-      load_rows(a, s, tile, stage, raw.slot);
+      load_rows<X>(a, s, tile, stage, raw.slot);
       raw.advance(g.slots);
       if (++stage == stages) {
         stage = 0;

@@ -27,13 +27,14 @@ Layout layout_for(const Conv1dProblem& p, int products) {
 
 int to_int(int64_t value) { return static_cast<int>(value); }
 
-// Floats between a boundary of 16 bytes and a stage's first position, at most: all tiles begin at multiples of 4.
+// Values between a boundary of 16 bytes and a stage's first position, at most: all tiles begin at multiples of 8.
 int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
-  if (p.length % 4 != 0) return 3;
+  const int64_t piece = g.piece();
+  if (p.length % piece != 0) return piece - 1;
   int64_t largest = 0;
   for (int stage = 0; stage < g.tap_stages; ++stage) {
     const int64_t start = int64_t{stage} * g.stage_taps * p.dilation - p.pad_left;
-    largest = std::max(largest, (start % 4 + 4) % 4);
+    largest = std::max(largest, (start % piece + piece) % piece);
   }
   return largest;
 }
@@ -64,8 +65,8 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   g.tap_stages = to_int(ceil_div(ceil_div(p.kernel_size, g.fold), g.stage_taps));
   g.positions = g.fold > 1 ? (columns + g.stage_taps - 1) * g.fold
                            : to_int((columns - 1) * p.stride + (g.stage_taps - 1) * p.dilation + 1);
-  g.pitch = to_int(round_up(g.positions + largest_lead(p, g), 4));
-  const int64_t raw = round_up(int64_t{g.stage_channels} * g.pitch * 4, 128);
+  g.pitch = to_int(round_up(g.positions + largest_lead(p, g), g.piece()));
+  const int64_t raw = round_up(int64_t{g.stage_channels} * g.pitch * g.element_bytes, 128);
   if (g.flat) {
     g.steps = to_int(ceil_div(int64_t{g.stage_channels} * g.stage_taps, 16));
     g.octets = 2 * g.steps;
@@ -126,22 +127,20 @@ bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
   return fill_slots(g, false, limit, g);
 }
 
-// What a tile costs its converters and the memory: octet rows to convert, and raw floats to load in the same unit.
+// What a tile costs its converters and the memory: octet rows to convert, and raw values to load in the same unit.
 int64_t cost(const Geometry& g) {
-  return int64_t{g.stages()} * (g.items() + int64_t{g.stage_channels} * g.pitch / 8 + 64);
+  return int64_t{g.stages()} * (g.items() + int64_t{g.stage_channels} * g.pitch * g.element_bytes / 32 + 64);
 }
 
 // The best stage of this kind: all taps at once, so that each position is converted once, unless the dilation spreads
 // them so far that the gaps cost more; and as many channels as keep three stages in flight.
-bool best_stage(const Conv1dProblem& p, bool flat, int64_t fold, int products, int64_t limit, Geometry& best) {
+bool best_stage(const Conv1dProblem& p, bool flat, int64_t fold, const Geometry& asked, int64_t limit, Geometry& best) {
   const int64_t unit = flat ? 1 : 16 / fold;  // of channels
   const int64_t padded = round_up(p.group_in(), unit);
   const int64_t taps = ceil_div(p.kernel_size, fold);
   bool found = false;
   for (int64_t tap_stages = 1; tap_stages <= (fold > 1 ? 1 : taps); ++tap_stages) {
-    Geometry g;
-    g.layout = layout_for(p, products);
-    g.products = products;
+    Geometry g = asked;
     g.flat = flat;
     g.fold = to_int(fold);
     g.stage_taps = to_int(ceil_div(taps, tap_stages));
@@ -224,17 +223,22 @@ struct Pairs {
 
 }  // namespace
 
-std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geometry& geometry, int products) {
+std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geometry& geometry, int products,
+                            int element_bytes) {
   const std::string reason = why_not(p);
   if (!reason.empty()) return reason;
   const bool mostly_empty =
       p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
   const bool folds = p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0;
+  Geometry asked;
+  asked.layout = layout_for(p, products);
+  asked.products = products;
+  asked.element_bytes = element_bytes;
   geometry = {};
-  if (folds && best_stage(p, false, p.stride, products, shared_limit, geometry)) return "";
+  if (folds && best_stage(p, false, p.stride, asked, shared_limit, geometry)) return "";
   for (const bool flat : {mostly_empty, !mostly_empty}) {
     geometry = {};
-    if (best_stage(p, flat, 1, products, shared_limit, geometry)) return "";
+    if (best_stage(p, flat, 1, asked, shared_limit, geometry)) return "";
   }
   return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
 }

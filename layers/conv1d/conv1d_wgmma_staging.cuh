@@ -29,7 +29,7 @@ struct OutputRows {
   uint64_t at;    // of the first
   int64_t pitch;  // from one to the next
 
-  __device__ OutputRows(uint64_t first, int64_t row_length) : at(first), pitch(row_length * 4) {
+  __device__ OutputRows(uint64_t first, int64_t row_length, int bytes) : at(first), pitch(row_length * bytes) {
     asm("" : "+l"(at), "+l"(pitch));
   }
   __device__ uint64_t row(int index) const { return at + index * pitch; }
@@ -86,31 +86,32 @@ struct Staging {
     }
   }
 
-  // Eight whole rows, so many floats at once as all rows' beginnings allow: a warp stores what lies side by side, in
-  // whole sectors but for the ends. `Alternates`: or as every other row's allow.
-  template <bool Alternates>
+  // Eight whole rows, stored as `Y`, so many values at once as all rows' beginnings allow: a warp stores what lies side
+  // by side, in whole sectors but for the ends. `Alternates`, of floats: or as every other row's allow.
+  template <class Y, bool Alternates>
   __device__ __forceinline__ void store_rows(const OutputRows& y) const {
-    if (y.aligned(16)) {
-      store_whole<4>(y);
-    } else if (!y.aligned(8)) {
-      store_whole<1>(y);
-    } else if (!Alternates || (y.pitch & 8) == 0) {
-      store_whole<2>(y);
-    } else if ((y.at & 8) == 0) {
+    constexpr uint32_t kPair = 2 * sizeof(Y);
+    if (y.aligned(2 * kPair)) {
+      store_whole<Y, 4>(y);
+    } else if (!y.aligned(kPair)) {
+      store_whole<Y, 1>(y);
+    } else if (!Alternates || (y.pitch & kPair) == 0) {
+      store_whole<Y, 2>(y);
+    } else if ((y.at & kPair) == 0) {
       store_alternating<1>(y);
     } else {
       store_alternating<0>(y);
     }
   }
 
-  template <int Width>
+  template <class Y, int Width>
   __device__ __forceinline__ void store_whole(const OutputRows& y) const {
     constexpr int kPieces = kStagedColumns / 32 / Width;  // of a row, a lane's
     const int mine = lane * Width;
     uint32_t from[4];
 #pragma unroll
     for (int row = 0; row < 4; ++row) from[row] = memory + permuted(row, mine);
-    uint64_t to = y.at + mine * 4;
+    uint64_t to = y.at + mine * sizeof(Y);
 #pragma unroll
     for (int half = 0; half < kStagedRows; half += 4) {
       Floats<Width> v[4][kPieces];
@@ -122,7 +123,7 @@ struct Staging {
 #pragma unroll
       for (int row = 0; row < 4; ++row, to += y.pitch) {
 #pragma unroll
-        for (int i = 0; i < kPieces; ++i) v[row][i].store(reinterpret_cast<float*>(to) + i * 32 * Width);
+        for (int i = 0; i < kPieces; ++i) v[row][i].store(reinterpret_cast<Y*>(to) + i * 32 * Width);
       }
     }
   }
@@ -203,7 +204,8 @@ struct Staging {
     }
   }
 
-  // Up to eight rows, of each what it stores, float by float.
+  // Up to eight rows, of each what it stores, value by value.
+  template <class Y>
   __device__ __forceinline__ void store_some(const Arguments& a, const OutputRows& y, int rows, int64_t position,
                                              bool are_shifted) const {
 #pragma unroll 1
@@ -217,7 +219,7 @@ struct Staging {
 #pragma unroll
       for (int i = 0; i < kStagedColumns / 32; ++i) {
         const int column = lane + i * 32;
-        if (column >= stored.first && column < stored.last) v[i].store(reinterpret_cast<float*>(begin) + column);
+        if (column >= stored.first && column < stored.last) v[i].store(reinterpret_cast<Y*>(begin) + column);
       }
     }
   }

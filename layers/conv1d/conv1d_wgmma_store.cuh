@@ -21,14 +21,16 @@ struct Part {
   }
 };
 
-// y[.., o, t] before its epilogue, by FMA in the order of the formula.
-inline __device__ float exact_sum(const Arguments& a, int batch, int group, int64_t o, int64_t t) {
+// y[.., o, t] before its epilogue, by FMA in the order of the formula. `Halves`: x may be stored as such.
+template <bool Halves>
+__device__ float exact_sum(const Arguments& a, int batch, int group, int64_t o, int64_t t) {
   float sum = 0;
   for (int64_t c = 0; c < a.group_in; ++c) {
-    const float* x = a.x + (int64_t{batch} * a.p.in_channels + group * a.group_in + c) * a.p.length;
+    const int64_t row = (int64_t{batch} * a.p.in_channels + group * a.group_in + c) * a.p.length;
     for (int64_t k = 0; k < a.p.kernel_size; ++k) {
       const int64_t from = source_index(t * a.p.stride + k * a.p.dilation - a.p.pad_left, a.p.length, a.p.padding_mode);
-      sum = fmaf(a.weight[(o * a.group_in + c) * a.p.kernel_size + k], from < 0 ? 0.0F : x[from], sum);
+      const float x = from < 0 ? 0.0F : load_stored(a.x, Halves ? a.x_type : DType::kFloat32, row + from);
+      sum = fmaf(a.weight[(o * a.group_in + c) * a.p.kernel_size + k], x, sum);
     }
   }
   return sum;
@@ -39,7 +41,7 @@ inline __device__ void store_exactly(const Arguments& a, int batch, int64_t o, i
   const Interleave& between = a.p.interleave;
   const int phases = between.phases();
   const float bias = a.store.at(o).bias;
-  float* y = a.y + (batch * (a.store.channels / phases) + o / phases) * between.length;
+  float* y = static_cast<float*>(a.y) + (batch * (a.store.channels / phases) + o / phases) * between.length;
   const int64_t first = t * between.stride + o % phases * between.divisor - between.offset;
   for (int64_t i = 0; i < between.divisor; ++i) {
     if (first + i >= 0 && first + i < between.length) y[first + i] = i == 0 ? sum + bias : bias;
@@ -47,7 +49,7 @@ inline __device__ void store_exactly(const Arguments& a, int batch, int64_t o, i
 }
 
 // A warpgroup's part of a tile in float32: for values that can't be scaled.
-template <Layout BlockLayout, bool Plain>
+template <Layout BlockLayout, bool Plain, bool Halves>
 __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
   using MyPart = Part<BlockLayout>;
   const int shrink = !Plain && a.store.gated ? 2 : 1;  // sums a result
@@ -59,22 +61,24 @@ __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& til
     const int64_t t = position + i % 128;
     if (row >= a.group_out / shrink || t >= a.out_length) continue;
     const int64_t o = tile.group * int64_t{a.group_out} + row;
-    const float* y_row = a.y + (tile.batch * a.store.channels + o) * a.out_length;
-    const Stored stored(a, reinterpret_cast<uint64_t>(y_row + position), position);
+    const int64_t y_row = (tile.batch * a.store.channels + o) * a.out_length;
+    const Stored stored(a, reinterpret_cast<uint64_t>(a.y) + (y_row + position) * 4, position);
     if (i % 128 < stored.first || i % 128 >= stored.last) continue;
-    const float sum = exact_sum(a, tile.batch, tile.group, o, t);
+    const float sum = exact_sum<Halves>(a, tile.batch, tile.group, o, t);
     if (Plain && a.p.interleave.length > 0) {
       store_exactly(a, tile.batch, o, t, sum);
       continue;
     }
-    float& y = a.y[(tile.batch * a.store.channels + o) * a.out_length + t];
+    float y = 0;
     if (Plain) {
       y = sum + a.store.at(o).bias;
     } else if (a.store.gated) {
-      y = a.store.at(tile.batch, o)(sum, exact_sum(a, tile.batch, tile.group, o + a.group_out / 2, t), t);
+      const float gate = exact_sum<Halves>(a, tile.batch, tile.group, o + a.group_out / 2, t);
+      y = a.store.at<Halves>(tile.batch, o)(sum, gate, t);
     } else {
-      y = a.store.at(tile.batch, o)(sum, t);
+      y = a.store.at<Halves>(tile.batch, o)(sum, t);
     }
+    store_value(a.y, Halves ? a.y_type : DType::kFloat32, y_row + t, y);
   }
 }
 
@@ -82,7 +86,7 @@ __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& til
 
 // The one place where outputs are finished. What it reads of its rows it reads when their block of channels begins,
 // before the products, so that nothing waits for memory after them.
-template <Layout BlockLayout, bool Plain>
+template <Layout BlockLayout, bool Plain, bool Halves>
 struct TileEnd {
   using MyPart = Part<BlockLayout>;
   static constexpr bool kStack = BlockLayout == Layout::kStack;
@@ -122,7 +126,7 @@ struct TileEnd {
     const bool goes_on = position > 0 && left > kPartColumns;
     // By a shuffle, so that they are found now, and not once more after the products.
     ends = __shfl_sync(~0U, has | (goes_on ? kInner : 0), 0);
-    y = reinterpret_cast<uint64_t>(a.y + row * a.out_length + position);
+    y = reinterpret_cast<uint64_t>(a.y) + (row * a.out_length + position) * y_bytes();
     asm volatile("" : "+l"(y));
   }
 
@@ -139,13 +143,14 @@ struct TileEnd {
     }
   }
 
+  __device__ int y_bytes() const { return Halves ? bytes_stored(a.y_type) : 4; }
   __device__ int first_result() const { return gated ? first_sum / 2 : first_sum; }
 
   __device__ __forceinline__ void store(float (&sum)[64]) const {
     if (ends == 0) return;
     const bool sectors = a.g.stored_columns < kPartColumns;
     const bool interleaves = Plain && a.p.interleave.length > 0;
-    OutputRows out(y, a.out_length);
+    OutputRows out(y, a.out_length, y_bytes());
     // Hidden: what follows from them would be found before all tiles, and take registers during the products.
     Staging staging = this->staging;
     asm volatile("" : "+r"(staging.lane), "+r"(staging.memory));
@@ -173,7 +178,7 @@ struct TileEnd {
         });
       } else {
         const int64_t channel = int64_t{tile.group} * results + min(first + lane / 4, results - 1);
-        const Conv1dStore::Channel finish = a.store.at(tile.batch, channel);
+        const auto finish = a.store.at<Halves>(tile.batch, channel);
         const int64_t mine = MyPart::first_position(a, tile) + lane % 4 * 2;
         const int64_t end = lane / 4 < rows ? a.out_length : 0;
         float even[16];
@@ -201,17 +206,31 @@ struct TileEnd {
         interleave(first, rows);
       } else {
         __syncwarp();
-        if (rows < kStagedRows || (ends & (sectors ? kInner : kPartColumns)) == 0) {
-          staging.store_some(a, out, rows, MyPart::first_position(a, tile), sectors);
-        } else if (sectors) {
-          staging.store_sectors(out);
+        const bool whole = rows == kStagedRows && (ends & (sectors ? kInner : kPartColumns)) != 0;
+        if (Halves && a.y_type == DType::kFloat16) {
+          store_staged<__half>(staging, out, rows, whole, false);
+        } else if (Halves && a.y_type == DType::kBFloat16) {
+          store_staged<__nv_bfloat16>(staging, out, rows, whole, false);
         } else {
-          // Elsewhere it was measured to be slower.
-          staging.template store_rows<BlockLayout == Layout::kSplit>(out);
+          store_staged<float>(staging, out, rows, whole, sectors);
         }
         __syncwarp();
         out.at += kStagedRows * out.pitch;
       }
+    }
+  }
+
+  template <class Y>
+  __device__ __forceinline__ void store_staged(const Staging& staging, const OutputRows& out, int rows, bool whole,
+                                               bool sectors) const {
+    // Elsewhere it was measured to be slower.
+    constexpr bool kAlternates = BlockLayout == Layout::kSplit && sizeof(Y) == sizeof(float);
+    if (!whole) {
+      staging.template store_some<Y>(a, out, rows, MyPart::first_position(a, tile), sectors);
+    } else if (sectors) {
+      staging.store_sectors(out);
+    } else {
+      staging.template store_rows<Y, kAlternates>(out);
     }
   }
 
@@ -222,7 +241,7 @@ struct TileEnd {
     const int64_t row = (tile.batch * a.store.channels + channel) / between.phases();
     // Of y, what position 0 of the tile is, and how far y reaches before and after it.
     const int64_t start = int64_t{MyPart::first_position(a, tile)} * between.stride - between.offset;
-    float* y = a.y + row * between.length + start;
+    float* y = static_cast<float*>(a.y) + row * between.length + start;
     const auto begin = static_cast<int>(max(int64_t{0}, -start));
     const auto end = static_cast<int>(min(int64_t{kStagedColumns} * between.stride, between.length - start));
     const float* bias = a.store.bias == nullptr ? nullptr : a.store.bias + channel;

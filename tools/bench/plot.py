@@ -50,7 +50,7 @@ def from_table(lines):
     report = {"machine": {}, "cases": []}
     for printed in lines:
         machine = re.match(r"([^,]+), .*, (\d{4}-\d\d-\d\dT\S+)$", printed)
-        row = re.match(r"(\S+) +(c(?:uda|pu)\.\w+) +([\d.]+) ms +([\d.]+) % ", printed)
+        row = re.match(r"(\S+) +(c(?:uda|pu)\.\w+)(?: \(\w+ stored\))? +([\d.]+) ms +([\d.]+) % ", printed)
         if machine:
             report["machine"] = {"processor": machine[1], "date": machine[2]}
         if row:

@@ -4,7 +4,8 @@
     python3 tools/bench/pytorch_conv1d.py tools/bench/conv1d_cases.txt --output pytorch_conv1d.csv
     strand bench --conv1d tools/bench/conv1d_cases.txt --device cuda --pytorch pytorch_conv1d.csv
 
---both-alignments adds the cases that strand's option of that name adds.
+--both-alignments adds the cases that strand's option of that name adds. --precision float16 (or bfloat16) times that
+type alone, in PyTorch's usual layout and, as a 2-D convolution of height 1, in channels-last.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def read_cases(path, both_alignments):
                 yield other_alignment(words[0], case)
 
 
-def time_case(case, dtype, device, repeats):
+def time_case(case, dtype, device, repeats, channels_last=False):
     shape = (case["N"], case["Cin"], case["L"])
     group_channels = case["Cin"] // case["groups"]
     weight = torch.randn(case["Cout"], group_channels, case["K"], device=device).to(dtype)
@@ -54,7 +55,27 @@ def time_case(case, dtype, device, repeats):
     def body(turn):
         functional.conv1d(inputs[turn % count], weight, bias, case["s"], case["pad"], case["d"], case["groups"])
 
-    return median_ms(body, device, count, repeats)
+    def body_channels_last(turn):
+        functional.conv2d(
+            inputs[turn % count], weight, bias, (1, case["s"]), (0, case["pad"]), (1, case["d"]), case["groups"]
+        )
+
+    if channels_last:
+        weight, *inputs = (
+            tensor.unsqueeze(2).contiguous(memory_format=torch.channels_last) for tensor in (weight, *inputs)
+        )
+    return median_ms(body_channels_last if channels_last else body, device, count, repeats)
+
+
+def modes_of(precision, device):
+    """By the name of a column: the type, whether float32 may be TF32, and whether channels lie side by side."""
+    if precision is not None:
+        dtype = getattr(torch, precision)
+        return {precision: (dtype, False, False), f"{precision} channels last": (dtype, False, True)}
+    float32 = {"fp32": (torch.float32, False, False)}
+    if device.type != "cuda":
+        return float32
+    return {**float32, "tf32": (torch.float32, True, False), "fp16": (torch.float16, False, False)}
 
 
 def main():
@@ -65,13 +86,12 @@ def main():
     parser.add_argument("--filter", default="", help="only the cases whose name has this in it")
     parser.add_argument("--repeat", type=int, default=11)
     parser.add_argument("--both-alignments", action="store_true")
+    parser.add_argument("--precision", choices=("float16", "bfloat16"), help="this type alone, in both layouts")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
-    modes = {"fp32": (torch.float32, False), "tf32": (torch.float32, True), "fp16": (torch.float16, False)}
-    if device.type != "cuda":
-        modes = {"fp32": modes["fp32"]}
+    modes = modes_of(arguments.precision, device)
     print(describe(device), file=sys.stderr)
 
     def rows():
@@ -79,10 +99,10 @@ def main():
             if arguments.filter not in name:
                 continue
             times = []
-            for dtype, tf32 in modes.values():
+            for dtype, tf32, channels_last in modes.values():
                 torch.backends.cudnn.allow_tf32 = tf32
                 try:
-                    times.append(time_case(case, dtype, device, arguments.repeat))
+                    times.append(time_case(case, dtype, device, arguments.repeat, channels_last))
                 except RuntimeError as error:  # out of memory, or no algorithm
                     print(f"{name}: {error}", file=sys.stderr)
                     times.append(None)
