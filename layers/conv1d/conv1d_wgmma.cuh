@@ -68,6 +68,11 @@ __device__ __forceinline__ uint4 load_shared_bits4(uint32_t address) {
                : "memory");
   return v;
 }
+__device__ __forceinline__ uint2 load_shared_bits2(uint32_t address) {
+  uint2 v;
+  asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address) : "memory");
+  return v;
+}
 // 16 bits, above them zeros.
 __device__ __forceinline__ uint32_t load_shared_half(uint32_t address) {
   uint16_t bits;
