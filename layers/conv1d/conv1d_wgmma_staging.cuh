@@ -224,7 +224,7 @@ struct Staging {
   }
 };
 
-// The same of outputs that are stored as halves: rows of 64 pairs, permuted by fours against bank conflicts.
+// The same of outputs that are stored as halves: rows of 64 pairs, permuted in fours against bank conflicts.
 template <class Y>
 struct HalfStaging {
   static constexpr int kRowBytes = kStagedColumns * 2;
