@@ -68,6 +68,11 @@ __device__ __forceinline__ uint4 load_shared_bits4(uint32_t address) {
                : "memory");
   return v;
 }
+__device__ __forceinline__ uint2 load_shared_bits2(uint32_t address) {
+  uint2 v;
+  asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address) : "memory");
+  return v;
+}
 // 16 bits, above them zeros.
 __device__ __forceinline__ uint32_t load_shared_half(uint32_t address) {
   uint16_t bits;
@@ -88,11 +93,15 @@ __device__ __forceinline__ void store_shared(uint32_t address, float value) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
 }
 
+__device__ __forceinline__ void store_shared_bits(uint32_t address, uint32_t value) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
+}
+
 __device__ __forceinline__ void store_shared2(uint32_t address, const float2& v) {
   asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(v.x), "f"(v.y) : "memory");
 }
 
-// Neighbours, moved from shared to global memory in one instruction each way, there perhaps as halves.
+// Neighbours, moved from shared to global memory in one instruction each way.
 template <int Width>
 struct Floats;
 template <>
@@ -101,10 +110,6 @@ struct Floats<1> {
   __device__ float& operator[](int) { return v; }
   __device__ void load(uint32_t address) { v = load_shared<float>(address); }
   __device__ void store(float* to) const { asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(v) : "memory"); }
-  template <class T>
-  __device__ void store(T* to) const {
-    *to = to_stored<T>(v);
-  }
 };
 template <>
 struct Floats<2> {
@@ -114,10 +119,6 @@ struct Floats<2> {
   }
   __device__ void store(float* to) const {
     asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(v.x), "f"(v.y) : "memory");
-  }
-  template <class T>
-  __device__ void store(T* to) const {
-    asm volatile("st.global.b32 [%0], %1;" ::"l"(to), "r"(to_pair<T>(v.x, v.y)) : "memory");
   }
 };
 template <>
@@ -133,12 +134,21 @@ struct Floats<4> {
     asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
                  : "memory");
   }
-  template <class T>
-  __device__ void store(T* to) const {
-    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(to_pair<T>(v.x, v.y)), "r"(to_pair<T>(v.z, v.w))
-                 : "memory");
-  }
 };
+
+// Bits, to an address of global memory.
+__device__ __forceinline__ void store_global_half(uint64_t to, uint32_t v) {
+  asm volatile("st.global.b16 [%0], %1;" ::"l"(to), "h"(static_cast<uint16_t>(v)) : "memory");
+}
+__device__ __forceinline__ void store_global(uint64_t to, uint32_t v) {
+  asm volatile("st.global.b32 [%0], %1;" ::"l"(to), "r"(v) : "memory");
+}
+__device__ __forceinline__ void store_global(uint64_t to, const uint2& v) {
+  asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(v.x), "r"(v.y) : "memory");
+}
+__device__ __forceinline__ void store_global(uint64_t to, const uint4& v) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+}
 
 // Ordinary writes to shared memory before it are seen by the tensor cores and the copy engine after a barrier.
 __device__ __forceinline__ void fence_shared_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

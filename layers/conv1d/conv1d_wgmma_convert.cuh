@@ -68,7 +68,7 @@ struct Octet {
   }
   static __device__ __forceinline__ float magnitude(Largest largest) { return largest; }
 
-  // From these addresses, or from 32 bytes side by side.
+  // From these addresses, or from eight values side by side.
   template <class Address>
   __device__ __forceinline__ void gather(const Address& address) {
 #pragma unroll
@@ -80,6 +80,7 @@ struct Octet {
     v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
     v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
   }
+  __device__ __forceinline__ void read_in_two(uint32_t address) { read(address); }
   template <int Products>
   __device__ __forceinline__ void store(uint8_t* octets, int part_bytes, uint32_t at, float scale) const {
     store_octet<Products>(octets, part_bytes, at, v, scale);
@@ -121,6 +122,12 @@ requires(sizeof(X) == 2) struct Octet<X> {
   __device__ __forceinline__ void read(uint32_t address) {
     const uint4 eight = load_shared_bits4(address);
     v[0] = eight.x, v[1] = eight.y, v[2] = eight.z, v[3] = eight.w;
+  }
+  // From an address of 8 bytes, as where a stride of 8 is padded by 4.
+  __device__ __forceinline__ void read_in_two(uint32_t address) {
+    const uint2 low = load_shared_bits2(address);
+    const uint2 high = load_shared_bits2(address + 8);
+    v[0] = low.x, v[1] = low.y, v[2] = high.x, v[3] = high.y;
   }
   template <int Products>
   __device__ __forceinline__ void store(uint8_t* octets, int part_bytes, uint32_t at, float scale) const {
@@ -175,8 +182,12 @@ struct SharedItems {
     for (int i = 0; i < kItemsPerThread; ++i) {
       if (i >= count) continue;
       const uint32_t from = raw + (places[i] & 0xFFFF) * kBytes;
-      if ((lead.first | lead.step) == 0) {
+      const uint32_t leads = lead.first | lead.step;
+      if (leads == 0) {
         v[i].read(from);
+      } else if (kBytes == 2 && (leads & 3) == 0) {
+        const uint32_t channel = a.positions_by.divide(places[i] >> 16) * 8 / a.g.fold;
+        v[i].read_in_two(from + lead(channel) * kBytes);
       } else {
         const uint32_t channel = a.positions_by.divide(places[i] >> 16) * 8 / a.g.fold;
         v[i].gather([&](int c) { return from + (lead(channel) + c) * kBytes; });

@@ -86,32 +86,31 @@ struct Staging {
     }
   }
 
-  // Eight whole rows, stored as `Y`, so many values at once as all rows' beginnings allow: a warp stores what lies side
-  // by side, in whole sectors but for the ends. `Alternates`, of floats: or as every other row's allow.
-  template <class Y, bool Alternates>
+  // Eight whole rows, so many floats at once as all rows' beginnings allow: a warp stores what lies side by side, in
+  // whole sectors but for the ends. `Alternates`: or as every other row's allow.
+  template <bool Alternates>
   __device__ __forceinline__ void store_rows(const OutputRows& y) const {
-    constexpr uint32_t kPair = 2 * sizeof(Y);
-    if (y.aligned(2 * kPair)) {
-      store_whole<Y, 4>(y);
-    } else if (!y.aligned(kPair)) {
-      store_whole<Y, 1>(y);
-    } else if (!Alternates || (y.pitch & kPair) == 0) {
-      store_whole<Y, 2>(y);
-    } else if ((y.at & kPair) == 0) {
+    if (y.aligned(16)) {
+      store_whole<4>(y);
+    } else if (!y.aligned(8)) {
+      store_whole<1>(y);
+    } else if (!Alternates || (y.pitch & 8) == 0) {
+      store_whole<2>(y);
+    } else if ((y.at & 8) == 0) {
       store_alternating<1>(y);
     } else {
       store_alternating<0>(y);
     }
   }
 
-  template <class Y, int Width>
+  template <int Width>
   __device__ __forceinline__ void store_whole(const OutputRows& y) const {
     constexpr int kPieces = kStagedColumns / 32 / Width;  // of a row, a lane's
     const int mine = lane * Width;
     uint32_t from[4];
 #pragma unroll
     for (int row = 0; row < 4; ++row) from[row] = memory + permuted(row, mine);
-    uint64_t to = y.at + mine * sizeof(Y);
+    uint64_t to = y.at + mine * 4;
 #pragma unroll
     for (int half = 0; half < kStagedRows; half += 4) {
       Floats<Width> v[4][kPieces];
@@ -123,7 +122,7 @@ struct Staging {
 #pragma unroll
       for (int row = 0; row < 4; ++row, to += y.pitch) {
 #pragma unroll
-        for (int i = 0; i < kPieces; ++i) v[row][i].store(reinterpret_cast<Y*>(to) + i * 32 * Width);
+        for (int i = 0; i < kPieces; ++i) v[row][i].store(reinterpret_cast<float*>(to) + i * 32 * Width);
       }
     }
   }
@@ -204,8 +203,7 @@ struct Staging {
     }
   }
 
-  // Up to eight rows, of each what it stores, value by value.
-  template <class Y>
+  // Up to eight rows, of each what it stores, float by float.
   __device__ __forceinline__ void store_some(const Arguments& a, const OutputRows& y, int rows, int64_t position,
                                              bool are_shifted) const {
 #pragma unroll 1
@@ -219,7 +217,7 @@ struct Staging {
 #pragma unroll
       for (int i = 0; i < kStagedColumns / 32; ++i) {
         const int column = lane + i * 32;
-        if (column >= stored.first && column < stored.last) v[i].store(reinterpret_cast<Y*>(begin) + column);
+        if (column >= stored.first && column < stored.last) v[i].store(reinterpret_cast<float*>(begin) + column);
       }
     }
   }
@@ -265,6 +263,72 @@ struct Staging {
         for (int piece = 0; piece < kPieces; ++piece, first += 32 * Width) {
           if (whole || (first >= begin && first < end)) v[piece].store(to + piece * 32 * Width);
         }
+      }
+    }
+  }
+};
+
+// The same of outputs that are stored as halves: rows of 64 pairs, permuted in fours against bank conflicts.
+template <class Y>
+struct HalfStaging {
+  static constexpr int kRowBytes = kStagedColumns * 2;
+  uint32_t memory;
+  int lane;
+
+  // Where a row's pair lies: of columns 2 * pair and the next.
+  __device__ uint32_t at(int row, int pair) const { return memory + row * kRowBytes + (pair ^ row * 4) * 4; }
+
+  // As Staging's.
+  template <typename Outputs>
+  __device__ __forceinline__ void put(const Outputs& outputs) const {
+    const int row = lane >> 2;
+#pragma unroll
+    for (int i = 0; i < 16; ++i) {
+      const float2 v = outputs(i);
+      store_shared_bits(at(row, i * 4 + (lane & 3)), to_pair<Y>(v.x, v.y));
+    }
+  }
+
+  // Eight whole rows: 16, 8, 4 or 2 bytes a lane.
+  __device__ __forceinline__ void store_rows(const OutputRows& y) const {
+    if (y.aligned(16)) {
+#pragma unroll
+      for (int i = 0; i < kStagedRows; i += 2) {
+        const int row = i + (lane >> 4);
+        const int column = (lane & 15) * 8;
+        store_global(y.row(row) + column * 2, load_shared_bits4(at(row, column / 2)));
+      }
+    } else if (y.aligned(8)) {
+#pragma unroll
+      for (int row = 0; row < kStagedRows; ++row) {
+        store_global(y.row(row) + lane * 8, load_shared_bits2(at(row, lane * 2)));
+      }
+    } else if (y.aligned(4)) {
+#pragma unroll
+      for (int row = 0; row < kStagedRows; ++row) {
+        store_global(y.row(row) + lane * 4, load_shared<uint32_t>(at(row, lane)));
+        store_global(y.row(row) + (lane + 32) * 4, load_shared<uint32_t>(at(row, lane + 32)));
+      }
+    } else {
+      store_some(y, kStagedRows, kStagedColumns);
+    }
+  }
+
+  // Up to eight rows, of each so many columns, value by value.
+  __device__ __forceinline__ void store_some(const OutputRows& y, int rows, int columns) const {
+#pragma unroll 2
+    for (int row = 0; row < rows; ++row) {
+      uint32_t v[kStagedColumns / 32];
+#pragma unroll
+      for (int i = 0; i < kStagedColumns / 32; ++i) {
+        const int column = lane + i * 32;
+        v[i] = load_shared_half(at(row, column / 2) + column % 2 * 2);
+      }
+      const uint64_t to = y.row(row);
+#pragma unroll
+      for (int i = 0; i < kStagedColumns / 32; ++i) {
+        const int column = lane + i * 32;
+        if (column < columns) store_global_half(to + column * 2, v[i]);
       }
     }
   }

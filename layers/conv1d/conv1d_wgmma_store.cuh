@@ -168,6 +168,9 @@ struct TileEnd {
       const int rows = min(kStagedRows, results - first);
       if (rows <= 0 || (gated && half == 1)) break;
       const auto put = [&](const auto& outputs) {
+        if (Halves && a.y_type == DType::kFloat16) return HalfStaging<__half>{staging.memory, lane}.put(outputs);
+        if (Halves && a.y_type == DType::kBFloat16)
+          return HalfStaging<__nv_bfloat16>{staging.memory, lane}.put(outputs);
         if (!sectors) return staging.put(outputs);
         staging.put_shifted(outputs, Staging::shift_of(out.row(lane >> 2)));
       };
@@ -208,11 +211,16 @@ struct TileEnd {
         __syncwarp();
         const bool whole = rows == kStagedRows && (ends & (sectors ? kInner : kPartColumns)) != 0;
         if (Halves && a.y_type == DType::kFloat16) {
-          store_staged<__half>(staging, out, rows, whole, false);
+          store_halves<__half>(staging, out, rows, whole);
         } else if (Halves && a.y_type == DType::kBFloat16) {
-          store_staged<__nv_bfloat16>(staging, out, rows, whole, false);
+          store_halves<__nv_bfloat16>(staging, out, rows, whole);
+        } else if (!whole) {
+          staging.store_some(a, out, rows, MyPart::first_position(a, tile), sectors);
+        } else if (sectors) {
+          staging.store_sectors(out);
         } else {
-          store_staged<float>(staging, out, rows, whole, sectors);
+          // Elsewhere it was measured to be slower.
+          staging.template store_rows<BlockLayout == Layout::kSplit>(out);
         }
         __syncwarp();
         out.at += kStagedRows * out.pitch;
@@ -221,17 +229,11 @@ struct TileEnd {
   }
 
   template <class Y>
-  __device__ __forceinline__ void store_staged(const Staging& staging, const OutputRows& out, int rows, bool whole,
-                                               bool sectors) const {
-    // Elsewhere it was measured to be slower.
-    constexpr bool kAlternates = BlockLayout == Layout::kSplit && sizeof(Y) == sizeof(float);
-    if (!whole) {
-      staging.template store_some<Y>(a, out, rows, MyPart::first_position(a, tile), sectors);
-    } else if (sectors) {
-      staging.store_sectors(out);
-    } else {
-      staging.template store_rows<Y, kAlternates>(out);
-    }
+  __device__ __forceinline__ void store_halves(const Staging& staging, const OutputRows& out, int rows,
+                                               bool whole) const {
+    const HalfStaging<Y> halves{staging.memory, staging.lane};
+    if (whole) return halves.store_rows(out);
+    halves.store_some(out, rows, ends & (kInner - 1));
   }
 
   // Rows from the group's `first` on, staged: eight, or as many as there are; whole sets of phases.
