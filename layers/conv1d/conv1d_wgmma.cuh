@@ -126,10 +126,6 @@ struct Floats<4> {
   float4 v;
   __device__ float& operator[](int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
   __device__ void load(uint32_t address) { v = load_shared4(address); }
-  __device__ void load(uint32_t low, uint32_t high) {  // halves of 8 bytes
-    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(low) : "memory");
-    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.z), "=f"(v.w) : "r"(high) : "memory");
-  }
   __device__ void store(float* to) const {
     asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
                  : "memory");

@@ -87,24 +87,19 @@ struct Staging {
   }
 
   // Eight whole rows, so many floats at once as all rows' beginnings allow: a warp stores what lies side by side, in
-  // whole sectors but for the ends. `Alternates`: or as every other row's allow.
-  template <bool Alternates>
+  // whole sectors but for the ends.
   __device__ __forceinline__ void store_rows(const OutputRows& y) const {
     if (y.aligned(16)) {
-      store_whole<4>(y);
-    } else if (!y.aligned(8)) {
-      store_whole<1>(y);
-    } else if (!Alternates || (y.pitch & 8) == 0) {
-      store_whole<2>(y);
-    } else if ((y.at & 8) == 0) {
-      store_alternating<1>(y);
+      store_rows<4>(y);
+    } else if (y.aligned(8)) {
+      store_rows<2>(y);
     } else {
-      store_alternating<0>(y);
+      store_rows<1>(y);
     }
   }
 
   template <int Width>
-  __device__ __forceinline__ void store_whole(const OutputRows& y) const {
+  __device__ __forceinline__ void store_rows(const OutputRows& y) const {
     constexpr int kPieces = kStagedColumns / 32 / Width;  // of a row, a lane's
     const int mine = lane * Width;
     uint32_t from[4];
@@ -125,45 +120,6 @@ struct Staging {
         for (int i = 0; i < kPieces; ++i) v[row][i].store(reinterpret_cast<float*>(to) + i * 32 * Width);
       }
     }
-  }
-
-  // Eight rows, of which every other one, from First on, begins 8 bytes past a boundary of 16: pieces of 16 bytes of y,
-  // then both ends of those rows at once.
-  template <int First>
-  __device__ __forceinline__ void store_alternating(const OutputRows& y) const {
-    constexpr int kRowBytes = kStagedColumns * 4;
-    uint32_t whole = memory + permuted(1 - First, lane * 4);
-    // In a row that begins past a boundary, both halves of a lane's piece.
-    uint32_t low = memory + permuted(First, lane * 4 + 2);
-    uint32_t high = memory + shifted(First, lane * 4 + 4);
-    uint64_t to = y.at + lane * 16;
-#pragma unroll
-    for (int half = 0; half < kStagedRows; half += 4) {
-      Floats<4> v[4];
-#pragma unroll
-      for (int row = 0; row < 4; row += 2) {
-        v[row + 1 - First].load(whole + half * kRowBytes);
-        v[row + First].load(low + half * kRowBytes, high + half * kRowBytes);
-        const int next = row == 0 ? 2 * kRowBytes : -2 * kRowBytes;
-        whole = (whole ^ 64) + next;  // as permuted() does, two rows on or back
-        low = (low ^ 64) + next;
-        high = (high ^ 64) + next;
-      }
-#pragma unroll
-      for (int row = 0; row < 4; ++row, to += y.pitch) {
-        if (row % 2 != First) {
-          v[row].store(reinterpret_cast<float*>(to));
-        } else if (lane < 31) {
-          v[row].store(reinterpret_cast<float*>(to) + 2);
-        }
-      }
-    }
-    if (lane >= kStagedRows) return;
-    const int row = (lane & 6) + First;
-    const int column = (lane & 1) * (kStagedColumns - 2);
-    Floats<2> v;
-    v.load(memory + permuted(row, column));
-    v.store(reinterpret_cast<float*>(y.row(row)) + column);
   }
 
   // Eight shifted rows, of each the 15 sectors that it has as a whole: its first four lines in pieces of 16 bytes, then

@@ -151,10 +151,6 @@ struct TileEnd {
     const bool sectors = a.g.stored_columns < kPartColumns;
     const bool interleaves = Plain && a.p.interleave.length > 0;
     OutputRows out(y, a.out_length, y_bytes());
-    // Hidden: what follows from them would be found before all tiles, and take registers during the products.
-    Staging staging = this->staging;
-    asm volatile("" : "+r"(staging.lane), "+r"(staging.memory));
-    const int lane = staging.lane;
     if constexpr (kStack) {
 #pragma unroll
       for (int i = 0; i < 64; i += 4) {
@@ -211,16 +207,15 @@ struct TileEnd {
         __syncwarp();
         const bool whole = rows == kStagedRows && (ends & (sectors ? kInner : kPartColumns)) != 0;
         if (Halves && a.y_type == DType::kFloat16) {
-          store_halves<__half>(staging, out, rows, whole);
+          store_halves<__half>(out, rows, whole);
         } else if (Halves && a.y_type == DType::kBFloat16) {
-          store_halves<__nv_bfloat16>(staging, out, rows, whole);
+          store_halves<__nv_bfloat16>(out, rows, whole);
         } else if (!whole) {
           staging.store_some(a, out, rows, MyPart::first_position(a, tile), sectors);
         } else if (sectors) {
           staging.store_sectors(out);
         } else {
-          // Elsewhere it was measured to be slower.
-          staging.template store_rows<BlockLayout == Layout::kSplit>(out);
+          staging.store_rows(out);
         }
         __syncwarp();
         out.at += kStagedRows * out.pitch;
@@ -229,9 +224,8 @@ struct TileEnd {
   }
 
   template <class Y>
-  __device__ __forceinline__ void store_halves(const Staging& staging, const OutputRows& out, int rows,
-                                               bool whole) const {
-    const HalfStaging<Y> halves{staging.memory, staging.lane};
+  __device__ __forceinline__ void store_halves(const OutputRows& out, int rows, bool whole) const {
+    const HalfStaging<Y> halves{staging.memory, lane};
     if (whole) return halves.store_rows(out);
     halves.store_some(out, rows, ends & (kInner - 1));
   }
