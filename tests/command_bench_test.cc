@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/cuda_required.h"
 #include "tests/run_command.h"
 
 namespace strand::testing {
@@ -86,6 +87,34 @@ TEST_CASE("bench --conv1d puts PyTorch's times, and rows of the other alignment,
   for (const char* part : {"even~67", "odd~104", "cpu.eigen"}) {
     CAPTURE(part);
     CHECK(contains(svg, part));
+  }
+}
+
+TEST_CASE("bench --conv1d in float16 and bfloat16 holds what is stored in halves to the promise") {
+  const TemporaryFolder folder;
+  const std::string cases = folder.write("cases.txt",
+                                         "even 4 64 128 4000 3 1 1 1 1\nodd 3 64 96 4001 3 1 1 0 1\n"
+                                         "depthwise 2 64 64 4003 3 1 2 2 64\nthin 2 3 8 999 3 1 1 1 1\n");
+  for (const std::string precision : {"float16", "bfloat16"}) {
+    std::vector<std::string> line = {
+        "bench", "--conv1d", cases, "--precision",         precision, "--check", "--repeat",
+        "1",     "--device", "cpu", "--max-multiply-adds", "1e6"};
+    const CommandResult on_cpu = run_strand(line);
+    INFO(on_cpu.out, on_cpu.err);
+    CHECK(on_cpu.code == 0);
+    CHECK(contains(on_cpu.out, "precision " + precision));
+    CHECK(contains(on_cpu.out, "stored as float32"));
+    if (!cuda_available()) continue;
+    line = {"bench", "--conv1d", cases, "--precision", precision, "--check", "--repeat", "1", "--device", "cuda"};
+    const CommandResult halves = run_strand(line);
+    INFO(halves.out, halves.err);
+    CHECK(halves.code == 0);
+    CHECK(contains(halves.out, "cuda.wgmma (" + precision + " stored)"));
+    CHECK(contains(halves.out, "cuda.depthwise (" + precision + " stored)"));
+    line.emplace_back("--no-half-storage");
+    const CommandResult floats = run_strand(line);
+    CHECK(floats.code == 0);
+    CHECK(!contains(floats.out, " stored)"));
   }
 }
 

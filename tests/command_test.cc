@@ -248,6 +248,9 @@ TEST_CASE("inspect shows layers, totals, receptive field and memory") {
   CHECK(apart["layers"].size() == 3);
   CHECK(apart["layers"][0]["fused"].empty());
   CHECK(apart["parameters"] == parsed["parameters"]);
+  const auto halves = nlohmann::json::parse(run_strand({"inspect", net, "--json", "--precision", "float16"}).out);
+  CHECK(halves["layers"][0]["outputs"][0]["dtype"] == "float32");  // on the CPU
+  CHECK(run_strand({"inspect", net, "--precision", "bfloat16", "--no-half-storage"}).code == 0);
 }
 
 TEST_CASE("inspect works without the weights file, and says so") {
