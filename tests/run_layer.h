@@ -293,7 +293,8 @@ inline void check_halves(const layers::Layer& layer, std::span<const Tensor> inp
       for (const layers::Implementation& each : layer.implementations(args)) {
         const bool knows = each.name == "cuda.wgmma" || each.name == "cuda.depthwise";
         CHECK_MESSAGE((!each.declined.empty() || knows), what << " " << each.name << " does not decline halves, in "
-                                                              << static_cast<int>(in) << " out " << static_cast<int>(out));
+                                                              << static_cast<int>(in) << " out "
+                                                              << static_cast<int>(out));
       }
     }
   }

@@ -13,7 +13,7 @@
 // Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
 // Output       through shared memory: 16, 8 or 4 bytes a lane, as the beginnings of all rows allow, or whole sectors of
 //              rows that begin within one; a ConvTranspose1d's phases are interleaved on the way.
-// Halves       x, the residual and y of a single product may be float16 or bfloat16, each or not; float16 is not scaled.
+// Halves       x, the residual and y of a single product may be stored as float16 or bfloat16; float16 is not scaled.
 // Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
 
 #include <algorithm>
