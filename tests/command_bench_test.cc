@@ -1,9 +1,11 @@
 // `strand bench` on files of cases, from outside.
 
+#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "tests/cuda_required.h"
 #include "tests/run_command.h"
+#include "tools/stop_signals.h"
 
 namespace strand::testing {
 namespace {
@@ -150,6 +152,14 @@ TEST_CASE("bench --conv1d --random holds random problems to the double loop") {
   CHECK(run_strand({"bench", "--conv1d"}).code == 2);
   CHECK(run_strand({"bench", "--random", "3"}).code == 2);
   CHECK(run_strand({"bench", "--conv1d", "cases.txt", "--random", "3"}).code == 2);
+}
+
+// timeout(1) sends it to the process and to its group.
+TEST_CASE("a second SIGTERM is noted as the first one is") {
+  tools::stop_on_signals();
+  CHECK(!tools::stopped());
+  for (int i = 0; i < 2; ++i) std::raise(SIGTERM);
+  CHECK(tools::stopped());
 }
 
 TEST_CASE("bench --conv1d tells what it has when it is stopped") {

@@ -1,77 +1,77 @@
-// How cuda.direct cuts a convolution, and which implementation is expected to be fastest, without a GPU. The kernels
-// themselves are held against the reference in conv1d_test.
+// How cuda.direct cuts a convolution, and which implementation comes first, without a GPU. The kernels themselves are
+// held against the reference in conv1d_test.
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <string>
 
 #include "engine/checked.h"
+#include "engine/cuda_runtime.h"
 #include "layers/conv1d/conv1d_direct_plan.h"
-#include "layers/conv1d/conv1d_expected.h"
+#include "tests/conv1d_table.h"
+#include "tests/conv1d_walk.h"
 #include "tests/run_layer.h"
 
-namespace strand::layers {
+namespace strand::testing {
 namespace {
 
+using layers::Conv1dProblem;
+using layers::direct_blocks;
+using layers::DirectPlan;
+using layers::DirectTile;
+using layers::kDirectTiles;
+using layers::plan_direct;
+
 constexpr int kProcessors = 132;
-constexpr int64_t kShared = 232448;
 constexpr int64_t kLimit = int64_t{256} << 20;
 
-struct Problem {
-  int64_t batch, in_channels, out_channels, length, kernel_size;
-  int64_t stride = 1, dilation = 1, padding = 0, groups = 1;
+Conv1dProblem problem_of(const Conv1dCase& c) {
+  Conv1dProblem p = walk_problem(c.in_channels, c.out_channels, c.length, c.kernel_size, c.stride, c.dilation,
+                                 c.padding.left, c.groups);
+  p.batch = c.batch;
+  return layers::normalised(p, output_length(p));
+}
 
-  Conv1dProblem conv() const {
-    Conv1dProblem p;
-    p.batch = batch;
-    p.in_channels = in_channels;
-    p.out_channels = out_channels;
-    p.length = length;
-    p.kernel_size = kernel_size;
-    p.stride = stride;
-    p.dilation = dilation;
-    p.pad_left = p.pad_right = padding;
-    p.groups = groups;
-    return normalised(p, output_length(p));
-  }
-};
+DirectPlan plan_of(const Conv1dCase& c, int64_t workspace_limit = kLimit) {
+  const Conv1dProblem p = problem_of(c);
+  return plan_direct(p, output_length(p), kProcessors, workspace_limit);
+}
 
-// The least expected time first, of those that take the problem.
-std::string fastest(const Problem& problem) {
-  const Conv1dProblem p = problem.conv();
-  const int64_t out_length = output_length(p);
-  struct Row {
-    double seconds;
-    const char* name;
-  };
-  std::vector<Row> rows = {{plan_direct(p, out_length, kProcessors, kLimit).seconds, "direct"},
-                           {few_channels_seconds(p, out_length, kProcessors), "few_channels"}};
-  if (p.group_out() > 16 && p.reduction() >= 48) rows.pop_back();  // it declines those
-  wgmma::Geometry geometry;
-  if (wgmma::choose_geometry(p, kShared, geometry).empty()) {
-    rows.push_back({wgmma_seconds(p, geometry, out_length, kProcessors), "wgmma"});
+// What a network gets on a Hopper: the list for no GPU in particular is in the order of its sizes.
+void check_first_on_cuda(const Conv1dCase& c, const std::string& expected) {
+  const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
+  WeightStore store;
+  const layers::Weights weights("test", {}, store);
+  const std::vector<TensorType> inputs = {{DType::kFloat32, {c.batch, c.in_channels, c.length}, 2}};
+  const std::vector<TensorType> outputs = layer->infer(inputs);
+  const layers::PrepareArgs args{inputs, outputs, {}, kLimit, weights};
+  std::string first;
+  for (const layers::Implementation& each : layer->implementations(args)) {
+    if (each.declined == "built without sm_90a") return;
+    if (first.empty() && each.device == DeviceType::kCuda && each.declined.empty()) first = each.name;
   }
-  return std::ranges::min_element(rows, {}, &Row::seconds)->name;
+  CHECK_MESSAGE(first == expected, to_string(c));
 }
 
 TEST_CASE("cuda.direct: the parts of a reduction are all of it, none twice or empty, and fit") {
-  std::mt19937_64 random(strand::testing::test_seed());
+  std::mt19937_64 random(test_seed());
   const auto size = [&](int64_t most) {
     return static_cast<int64_t>(std::exp2(std::uniform_real_distribution<double>(0, std::log2(most))(random)));
   };
   int cut = 0;
   for (int i = 0; i < 5000; ++i) {
     const int64_t groups = size(4);
-    Problem problem{size(64), groups * size(512), groups * size(512), 0, size(256), size(16), size(64), 0, groups};
-    problem.length = problem.dilation * (problem.kernel_size - 1) + size(1 << 16);
-    const Conv1dProblem p = problem.conv();
+    Conv1dCase c{size(64), groups * size(512), groups * size(512), 0, size(256), size(64), size(16), 0, groups};
+    c.length = c.dilation * (c.kernel_size - 1) + size(1 << 16);
+    const Conv1dProblem p = problem_of(c);
     const int64_t out_length = output_length(p);
     const int64_t limit = size(1 << 30);
     const DirectPlan plan = plan_direct(p, out_length, kProcessors, limit);
     CHECK(plan.seconds > 0);
     if (plan.thin) {
-      CHECK(p.group_out() <= kThinOutputs);
+      CHECK(p.group_out() <= layers::kThinOutputs);
       continue;
     }
     const DirectTile& tile = kDirectTiles[plan.tile];
@@ -87,37 +87,37 @@ TEST_CASE("cuda.direct: the parts of a reduction are all of it, none twice or em
 }
 
 TEST_CASE("cuda.direct: long sums of few outputs are cut, others are not") {
-  for (const Problem& problem : {Problem{25, 58, 4, 178, 175}, Problem{5, 112, 146, 136, 168, 1, 1, 17},
-                                 Problem{1, 404, 59, 109, 20}, Problem{1, 292, 2, 87, 44, 1, 2}}) {
-    const Conv1dProblem p = problem.conv();
-    CHECK(plan_direct(p, output_length(p), kProcessors, kLimit).parts > 8);
-    CHECK(plan_direct(p, output_length(p), kProcessors, 0).parts == 1);  // nowhere to keep them
+  for (const Conv1dCase& c : {Conv1dCase{25, 58, 4, 178, 175}, Conv1dCase{5, 112, 146, 136, 168, 1, 1, 17},
+                              Conv1dCase{1, 404, 59, 109, 20}, Conv1dCase{1, 292, 2, 87, 44, 2}}) {
+    CHECK(plan_of(c).parts > 8);
+    CHECK(plan_of(c, 0).parts == 1);  // nowhere to keep them
   }
-  for (const Problem& problem : {Problem{32, 64, 128, 131072, 3}, Problem{16, 64, 128, 256, 3, 3, 4},
-                                 Problem{1, 32, 32, 1024, 3, 1, 8}, Problem{16, 1, 512, 160000, 10, 5}}) {
-    const Conv1dProblem p = problem.conv();
-    CHECK(plan_direct(p, output_length(p), kProcessors, kLimit).parts == 1);
+  for (const Conv1dCase& c : {Conv1dCase{32, 64, 128, 131072, 3}, Conv1dCase{16, 64, 128, 256, 3, 4, 3},
+                              Conv1dCase{1, 32, 32, 1024, 3, 8}, Conv1dCase{16, 1, 512, 160000, 10, 1, 5}}) {
+    CHECK(plan_of(c).parts == 1);
   }
 }
 
 // Of tools/bench/conv1d_cases.txt and of random problems, as measured (layers/conv1d/README.md).
-TEST_CASE("conv1d: what is expected to be fastest is what was measured to be") {
-  CHECK(fastest({64, 64, 128, 524280, 3, 3, 4}) == "wgmma");
-  CHECK(fastest({32, 64, 128, 131072, 3}) == "wgmma");
-  CHECK(fastest({8, 64, 128, 160000, 2, 1, 512}) == "wgmma");
-  CHECK(fastest({16, 16, 16, 480000, 3, 1, 128}) == "wgmma");
-  CHECK(fastest({16, 80, 512, 860, 7, 1, 1, 3}) == "wgmma");
-  CHECK(fastest({4, 32, 32, 15000, 41, 1, 25, 500}) == "wgmma");
-  CHECK(fastest({16, 32, 1, 220160, 7, 1, 1, 3}) == "few_channels");
-  CHECK(fastest({16, 1, 512, 160000, 10, 5}) == "few_channels");
-  CHECK(fastest({16, 1, 32, 480000, 7, 1, 1, 3}) == "few_channels");
-  CHECK(fastest({8, 168, 5, 23986, 13}) == "few_channels");
-  CHECK(fastest({16, 64, 128, 256, 3, 3, 4}) == "direct");
-  CHECK(fastest({1, 32, 32, 1024, 3, 1, 8}) == "direct");
-  CHECK(fastest({15, 225, 82, 2469, 86, 1, 29}) == "direct");    // 4 outputs a row
-  CHECK(fastest({9, 10, 7, 1716, 151, 1, 8, 521}) == "direct");  // 7 outputs, dilated
-  CHECK(fastest({29, 10, 7, 62014, 32, 1, 2895, 14878}) == "direct");
+TEST_CASE("conv1d: what was measured to be fastest comes first") {
+  if (!cuda::built_with_cuda()) return;
+  check_first_on_cuda({64, 64, 128, 524280, 3, 4, 3}, "cuda.wgmma");
+  check_first_on_cuda({32, 64, 128, 131072, 3}, "cuda.wgmma");
+  check_first_on_cuda({8, 64, 128, 160000, 2, 512}, "cuda.wgmma");
+  check_first_on_cuda({16, 16, 16, 480000, 3, 128}, "cuda.wgmma");
+  check_first_on_cuda({16, 80, 512, 860, 7, 1, 1, 3}, "cuda.wgmma");
+  check_first_on_cuda({4, 32, 32, 15000, 41, 25, 1, 500}, "cuda.wgmma");
+  check_first_on_cuda({16, 512, 512, 32000, 3, 64, 1, 64, 512}, "cuda.depthwise");
+  check_first_on_cuda({16, 32, 1, 220160, 7, 1, 1, 3}, "cuda.few_channels");
+  check_first_on_cuda({16, 1, 512, 160000, 10, 1, 5}, "cuda.few_channels");
+  check_first_on_cuda({16, 1, 32, 480000, 7, 1, 1, 3}, "cuda.few_channels");
+  check_first_on_cuda({8, 168, 5, 23986, 13}, "cuda.few_channels");
+  check_first_on_cuda({16, 64, 128, 256, 3, 4, 3}, "cuda.direct");
+  check_first_on_cuda({1, 32, 32, 1024, 3, 8}, "cuda.direct");
+  check_first_on_cuda({15, 225, 82, 2469, 86, 29}, "cuda.direct");  // 4 outputs a row
+  check_first_on_cuda({9, 10, 7, 1716, 151, 8, 1, 521}, "cuda.direct");
+  check_first_on_cuda({29, 10, 7, 62014, 32, 2895, 1, 14878}, "cuda.direct");
 }
 
 }  // namespace
-}  // namespace strand::layers
+}  // namespace strand::testing

@@ -59,9 +59,6 @@ Implementation conv1d_few(const Conv1dProblem& problem, const PrepareArgs& args)
 Implementation conv1d_im2col(const Conv1dProblem& problem, const PrepareArgs& args);
 Implementation conv1d_naive(const Conv1dProblem& problem, const PrepareArgs& args);
 
-// What cuda.few_channels is for: up to 16 outputs a group, or fewer than 48 products a sum.
-bool has_few_channels(const Conv1dProblem& problem);
-
 // cuda.direct's kernel without tiles, for up to kThinOutputs outputs a group.
 std::unique_ptr<Kernel> conv1d_thin_kernel(const Conv1dProblem& problem, const PrepareArgs& args);
 

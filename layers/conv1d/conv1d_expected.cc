@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/checked.h"
+#include "layers/conv1d/conv1d_few.h"
 
 namespace strand::layers {
 namespace {
@@ -33,11 +34,10 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
   constexpr double kStart = 1.5e-6;
   double bytes = memory_seconds(p, out_length);
   const int64_t reduction = p.reduction();
-  const bool holds_inputs = reduction <= 12 && (p.group_out() > 8 || p.stride != 1);
-  if (holds_inputs)
+  if (holds_inputs(p)) {
     return kLaunchSeconds + kStart + bytes + 40e-9 * static_cast<double>(std::min<int64_t>(p.group_out(), 200));
-  int64_t outputs = 1;
-  while (outputs < 16 && outputs < p.group_out()) outputs *= 2;
+  }
+  const int outputs = outputs_at_once(p);
   // A product's way, where nothing hides it: neighbouring taps come from registers, others from shared memory, and
   // those of a stride, or past the tile, through one of their own.
   const bool by_tap = p.stride != 1 || p.dilation >= 512;

@@ -8,11 +8,6 @@ namespace {
 
 constexpr int64_t kMostProducts = int64_t{1} << 26;  // a sum
 
-// Whether a thread's inputs stay in registers, or its sums, which is for inputs that are read by 16 bytes.
-bool holds_inputs(const Conv1dProblem& p) {
-  return p.reduction() <= kHeldReduction && (p.group_out() > kFewOutputs || p.stride != 1);
-}
-
 std::string why_not(const Conv1dProblem& p, int64_t out_length) {
   if (!has_few_channels(p)) {
     return std::to_string(p.group_out()) + " output channels a group (above " + std::to_string(kMostOutputsAtOnce) +
@@ -26,10 +21,6 @@ std::string why_not(const Conv1dProblem& p, int64_t out_length) {
 }
 
 }  // namespace
-
-bool has_few_channels(const Conv1dProblem& p) {
-  return p.group_out() <= kMostOutputsAtOnce || p.reduction() < kShortReduction;
-}
 
 Implementation conv1d_few(const Conv1dProblem& problem, const PrepareArgs& args) {
   Implementation result{"cuda.few_channels", DeviceType::kCuda, conv1d_cuda_declines(problem, args), {}};

@@ -2,14 +2,9 @@
 // What the two kernels of cuda.few_channels share: a thread has four neighbouring outputs of a row, a warp 128.
 
 #include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_few.h"
 
 namespace strand::layers {
-
-constexpr int kFewPositions = 4;     // neighbouring outputs of a thread
-constexpr int kHeldReduction = 12;   // the longest whose inputs one thread holds for four outputs
-constexpr int kFewOutputs = 8;       // a group: so few that the input is what moves
-constexpr int kShortReduction = 48;  // products a sum: from here on tensor cores are faster, if they take the problem
-constexpr int kMostOutputsAtOnce = 16;  // sums a thread, times four
 
 // A lane's values with the last `Past` of the lane before it in front.
 template <int Past>

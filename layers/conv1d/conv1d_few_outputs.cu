@@ -245,12 +245,6 @@ __global__ void __launch_bounds__(kThreadsFarTaps, 2)
                              y + (int64_t{n} * p.out_channels + channel) * a.out_length + t);
 }
 
-int outputs_at_once(const Conv1dProblem& p) {
-  int outputs = 1;
-  while (outputs < kMostOutputsAtOnce && outputs < p.group_out()) outputs *= 2;
-  return outputs;
-}
-
 // By the epilogue, which needs memory for all sums, the reach of the taps, and the rows' length.
 int threads_of(const Conv1dProblem& p, int64_t out_length) {
   const bool far = p.epilogue.none() && p.stride == 1 && p.dilation * (p.kernel_size - 1) >= kThreads;

@@ -21,9 +21,6 @@
 namespace strand::layers {
 namespace {
 
-constexpr int kPositions = kThinPositions;
-constexpr int kMaxThreads = kThinThreads;
-
 struct Thin {
   Conv1dProblem problem;
   int64_t out_length = 0;
@@ -48,29 +45,29 @@ __device__ void load_weights(const float* source, float (&weights)[Outputs]) {
 
 // sums[o][j] += over channels and taps. With Inside, no position that is read is padding.
 template <int Outputs, bool Inside>
-__device__ void accumulate(const Conv1dProblem& p, const float* row, const int64_t (&positions)[kPositions],
-                           const float* weight, float (&sums)[Outputs][kPositions]) {
+__device__ void accumulate(const Conv1dProblem& p, const float* row, const int64_t (&positions)[kThinPositions],
+                           const float* weight, float (&sums)[Outputs][kThinPositions]) {
   for (int64_t c = 0; c < p.group_in(); ++c, row += p.length) {
     int64_t tap = 0;
     // Loads of several taps in flight, where that leaves registers for enough warps.
 #pragma unroll(Inside&& Outputs <= 2 ? 3 : 1)
     for (int64_t k = 0; k < p.kernel_size; ++k, tap += p.dilation, weight += Outputs) {
-      float values[kPositions];
-      for (int j = 0; j < kPositions; ++j) {
+      float values[kThinPositions];
+      for (int j = 0; j < kThinPositions; ++j) {
         const int64_t at = positions[j] + tap;
         values[j] = Inside ? __ldg(row + at) : padded_value(row, at, p.length, p.padding_mode);
       }
       float weights[Outputs];
       load_weights(weight, weights);
       for (int o = 0; o < Outputs; ++o) {
-        for (int j = 0; j < kPositions; ++j) sums[o][j] = fmaf(weights[o], values[j], sums[o][j]);
+        for (int j = 0; j < kThinPositions; ++j) sums[o][j] = fmaf(weights[o], values[j], sums[o][j]);
       }
     }
   }
 }
 
 template <int Outputs, bool Plain>
-__global__ void __launch_bounds__(kMaxThreads)
+__global__ void __launch_bounds__(kThinThreads)
     thin(Thin conv, const float* __restrict__ x, const float* __restrict__ weight, Conv1dStore store,
          float* __restrict__ y) {
   store.plain = Plain;
@@ -79,16 +76,16 @@ __global__ void __launch_bounds__(kMaxThreads)
   for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const int64_t row = tile / conv.row_tiles;  // batch element and group
     const int64_t group = row % p.groups;
-    const int64_t first = tile % conv.row_tiles * blockDim.x * kPositions;
-    const int64_t last = min(first + static_cast<int64_t>(blockDim.x) * kPositions, conv.out_length) - 1;
+    const int64_t first = tile % conv.row_tiles * blockDim.x * kThinPositions;
+    const int64_t last = min(first + static_cast<int64_t>(blockDim.x) * kThinPositions, conv.out_length) - 1;
     const bool inside =
         first * p.stride >= p.pad_left && last * p.stride - p.pad_left + p.dilation * (p.kernel_size - 1) < p.length;
-    int64_t positions[kPositions];
-    for (int j = 0; j < kPositions; ++j) {
+    int64_t positions[kThinPositions];
+    for (int j = 0; j < kThinPositions; ++j) {
       // Threads past the end repeat the last position, and do not store it.
       positions[j] = min(first + j * static_cast<int>(blockDim.x) + threadIdx.x, last) * p.stride - p.pad_left;
     }
-    float sums[Outputs][kPositions] = {};
+    float sums[Outputs][kThinPositions] = {};
     const float* input = x + row * p.group_in() * p.length;
     const float* taps = weight + group * p.reduction() * Outputs;
     if (inside) {
@@ -103,7 +100,7 @@ __global__ void __launch_bounds__(kMaxThreads)
       float* target = y + (row * outputs + o) * conv.out_length;
       const auto step = static_cast<int>(blockDim.x);
       store.at(row / p.groups, group * outputs + o)(sums[o], first + threadIdx.x, step, last + 1);
-      for (int j = 0; j < kPositions; ++j) {
+      for (int j = 0; j < kThinPositions; ++j) {
         const int64_t t = first + j * step + threadIdx.x;
         if (t <= last) target[t] = sums[o][j];
       }
@@ -133,8 +130,8 @@ Conv1dWeights pack(const Conv1dProblem& p, const PrepareArgs& args) {
 template <int Outputs>
 std::unique_ptr<Kernel> thin_kernel(const Conv1dProblem& problem, const PrepareArgs& args) {
   Thin conv{problem, args.outputs[0].shape[2], 0};
-  const int64_t threads = std::min<int64_t>(kMaxThreads, round_up(ceil_div(conv.out_length, kPositions), 32));
-  conv.row_tiles = ceil_div(conv.out_length, threads * kPositions);
+  const int64_t threads = std::min<int64_t>(kThinThreads, round_up(ceil_div(conv.out_length, kThinPositions), 32));
+  conv.row_tiles = ceil_div(conv.out_length, threads * kThinPositions);
   const int64_t tiles = problem.batch * problem.groups * conv.row_tiles;
   return function_kernel(
       [conv, tiles, threads, weights = pack<Outputs>(problem, args)](const Context& context, const Bindings& bindings) {
