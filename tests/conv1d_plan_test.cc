@@ -111,11 +111,17 @@ TEST_CASE("conv1d: what was measured to be fastest comes first") {
   check_first_on_cuda({16, 32, 1, 220160, 7, 1, 1, 3}, "cuda.few_channels");
   check_first_on_cuda({16, 1, 512, 160000, 10, 1, 5}, "cuda.few_channels");
   check_first_on_cuda({16, 1, 32, 480000, 7, 1, 1, 3}, "cuda.few_channels");
-  check_first_on_cuda({8, 168, 5, 23986, 13}, "cuda.few_channels");
+  check_first_on_cuda({8, 168, 5, 23986, 13}, "cuda.wgmma");
+  check_first_on_cuda({10, 77, 12, 11405, 14, 176}, "cuda.wgmma");
+  check_first_on_cuda({6, 220, 136, 3853, 4, 1038}, "cuda.wgmma");
+  check_first_on_cuda({33, 10, 80, 49823, 126, 373}, "cuda.wgmma");
+  check_first_on_cuda({9, 10, 7, 1716, 151, 8, 1, 521}, "cuda.wgmma");
   check_first_on_cuda({16, 64, 128, 256, 3, 4, 3}, "cuda.direct");
   check_first_on_cuda({1, 32, 32, 1024, 3, 8}, "cuda.direct");
   check_first_on_cuda({15, 225, 82, 2469, 86, 29}, "cuda.direct");  // 4 outputs a row
-  check_first_on_cuda({9, 10, 7, 1716, 151, 8, 1, 521}, "cuda.direct");
+  check_first_on_cuda({44, 85, 43, 6761, 11, 25, 8, 32}, "cuda.direct");
+  check_first_on_cuda({1, 13, 13, 2066694, 37, 56, 14}, "cuda.direct");
+  check_first_on_cuda({28, 6, 3, 19898, 26, 236}, "cuda.direct");
   check_first_on_cuda({29, 10, 7, 62014, 32, 2895, 1, 14878}, "cuda.direct");
 }
 

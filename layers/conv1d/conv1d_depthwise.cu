@@ -1,15 +1,20 @@
 // cuda.depthwise: Conv1d whose every output channel sees one input channel (groups = in_channels, with a multiplier).
 //
 // Problem      y[n, o, t] = bias[o] + sum over k of w[o, k] * x[n, o / multiplier, t * stride + k * dilation -
-// pad_left] Mapping      a block makes kOutputs * kThreads neighbouring outputs of one row; a thread's outputs lie
-// kThreads apart,
-//              so that loads and stores of a warp are contiguous, and are independent of each other.
+//              pad_left]
+// Mapping      by rows: a warp makes kOutputs * 32 neighbouring outputs of one row, a thread every 32nd of them, so
+//              that loads and stores of a warp are contiguous, and are independent of each other.
+//              by elements, where rows would leave warps or the device empty: a thread an output, whatever its row,
+//              which skips the taps that lie in padding and has loads of several others under way.
 // Memory       bound by bytes: taps meet the same cache lines again in L1, however far apart, as long as a block's
 //              window stays there. No shared memory.
 // Halves       x and y may be stored as float16 or bfloat16; x's type is the kernel's, y's a branch.
-// Limits       up to 2^31 - 1 blocks; any kernel, stride, dilation and padding mode.
-// Beats        cuda.direct, which spends its time on addresses: here a whole row shares them, and a block inside the
+// Limits       up to 2^31 - 1 blocks, and so many positions in a padded row.
+// Beats        cuda.direct, which spends its time on addresses: here a whole row shares them, and a warp inside the
 //              input asks nothing of each position.
+
+#include <algorithm>
+#include <cmath>
 
 #include "layers/conv1d/conv1d_cuda.cuh"
 #include "layers/conv1d/conv1d_tensor.h"
@@ -20,6 +25,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kOutputs = 8;
 constexpr int kTile = kThreads * kOutputs;
+constexpr int kWarpTile = 32 * kOutputs;
 
 struct Depthwise {
   Conv1dProblem p;
@@ -27,14 +33,25 @@ struct Depthwise {
   tensor::Divisor tiles_by;     // of a row
   tensor::Divisor channels_by;  // out_channels
   tensor::Divisor multiplier_by;
+  tensor::Divisor length_by;  // out_length
+  int length;
+  bool by_elements;
+  bool zeros;   // beside rows, if anything
+  bool finite;  // weights: then taps in zeros change nothing
   DType x_type;
   DType y_type;
 };
 
-template <class X>
-__device__ float padded_stored(const X* row, int64_t position, int64_t length, PaddingMode mode) {
-  const int64_t at = source_index(position, length, mode);
-  return at < 0 ? 0.0F : stored_value(row[at]);
+// What the formula has at a position of the row, in or beside it. `Zeros` is known where a loop is compiled: with a
+// branch to every padding mode in it its loads wait for each other.
+template <bool Zeros, class X>
+__device__ __forceinline__ float padded_stored(const Depthwise& a, const X* row, int position) {
+  if constexpr (Zeros) {
+    return static_cast<uint32_t>(position) < static_cast<uint32_t>(a.length) ? stored_value(row[position]) : 0.0F;
+  } else {
+    const int64_t at = source_index(position, a.length, a.p.padding_mode);
+    return at < 0 ? 0.0F : stored_value(row[at]);
+  }
 }
 
 // A thread's outputs from element `first` of y on.
@@ -42,7 +59,15 @@ template <class Y>
 __device__ void store_outputs(void* y, int64_t first, const float (&sum)[kOutputs]) {
   Y* to = static_cast<Y*>(y) + first;
 #pragma unroll
-  for (int i = 0; i < kOutputs; ++i) to[i * kThreads] = to_stored<Y>(sum[i]);
+  for (int i = 0; i < kOutputs; ++i) to[i * 32] = to_stored<Y>(sum[i]);
+}
+
+// A tap of a thread's outputs, which begin at these positions.
+template <bool Zeros, class X>
+__device__ __forceinline__ void add_tap(const Depthwise& a, const X* row, const int (&at)[kOutputs], int tap,
+                                        float factor, float (&sum)[kOutputs]) {
+#pragma unroll
+  for (int i = 0; i < kOutputs; ++i) sum[i] = fmaf(factor, padded_stored<Zeros>(a, row, at[i] + tap), sum[i]);
 }
 
 // `Taps` 0: as many as the problem has. `X`: what x is stored as.
@@ -59,22 +84,24 @@ __global__ void __launch_bounds__(kThreads)
   const float* w = weight + int64_t{o} * taps;
   const X* source = x + (n * a.p.in_channels + a.multiplier_by.divide(o)) * a.p.length;
   const int64_t target = int64_t{row} * a.out_length;
-  const int64_t t0 = int64_t{tile} * kTile + threadIdx.x;
-  const int64_t first = int64_t{tile} * kTile * a.p.stride - a.p.pad_left;
-  const int64_t last = first + (kTile - 1) * a.p.stride + (taps - 1) * a.p.dilation;
+  const int64_t begin = int64_t{tile} * kTile + threadIdx.x / 32 * kWarpTile;  // the warp's outputs
+  if (begin >= a.out_length) return;
+  const int64_t t0 = begin + threadIdx.x % 32;
+  const int64_t first = begin * a.p.stride - a.p.pad_left;
+  const int64_t last = first + (kWarpTile - 1) * a.p.stride + (taps - 1) * a.p.dilation;
   const auto finish = store.at<true>(n, o);
 
-  if (first >= 0 && last < a.p.length && int64_t{tile + 1} * kTile <= a.out_length) {
+  if (first >= 0 && last < a.p.length && begin + kWarpTile <= a.out_length) {
     float sum[kOutputs] = {};
-    const X* from = source + first + threadIdx.x * a.p.stride;
-    const int64_t step = kThreads * a.p.stride;
+    const X* from = source + first + threadIdx.x % 32 * a.p.stride;
+    const int64_t step = 32 * a.p.stride;
 #pragma unroll
     for (int k = 0; k < taps; ++k, from += a.p.dilation) {
       const float factor = w[k];
 #pragma unroll
       for (int i = 0; i < kOutputs; ++i) sum[i] = fmaf(factor, stored_value(from[i * step]), sum[i]);
     }
-    finish(sum, t0, kThreads, a.out_length);
+    finish(sum, t0, 32, a.out_length);
     if (a.y_type == DType::kFloat16) {
       store_outputs<__half>(y, target + t0, sum);
     } else if (a.y_type == DType::kBFloat16) {
@@ -86,22 +113,76 @@ __global__ void __launch_bounds__(kThreads)
   }
   // Outputs past the row's end have the last one's position, and are not stored.
   float sum[kOutputs] = {};
-  int64_t at[kOutputs];
-#pragma unroll
-  for (int i = 0; i < kOutputs; ++i) at[i] = min(t0 + i * kThreads, a.out_length - 1) * a.p.stride - a.p.pad_left;
-  for (int k = 0; k < taps; ++k) {
-    const float factor = w[k];
-    const int64_t tap = k * a.p.dilation;
-#pragma unroll
-    for (int i = 0; i < kOutputs; ++i) {
-      sum[i] = fmaf(factor, padded_stored(source, at[i] + tap, a.p.length, a.p.padding_mode), sum[i]);
-    }
-  }
-  finish(sum, t0, kThreads, a.out_length);
+  int at[kOutputs];
 #pragma unroll
   for (int i = 0; i < kOutputs; ++i) {
-    if (t0 + i * kThreads < a.out_length) store_value(y, a.y_type, target + t0 + i * kThreads, sum[i]);
+    at[i] = static_cast<int>(min(t0 + i * 32, a.out_length - 1) * a.p.stride - a.p.pad_left);
   }
+  const auto dilation = static_cast<int>(a.p.dilation);
+  if (a.zeros) {
+#pragma unroll 2
+    for (int k = 0; k < taps; ++k) add_tap<true>(a, source, at, k * dilation, w[k], sum);
+  } else {
+#pragma unroll 1
+    for (int k = 0; k < taps; ++k) add_tap<false>(a, source, at, k * dilation, w[k], sum);
+  }
+  finish(sum, t0, 32, a.out_length);
+#pragma unroll
+  for (int i = 0; i < kOutputs; ++i) {
+    if (t0 + i * 32 < a.out_length) store_value(y, a.y_type, target + t0 + i * 32, sum[i]);
+  }
+}
+
+// The taps [first, end) of one output, which begins at position `start`; loads of `Batch` of them are under way at
+// once.
+template <bool Zeros, int Batch, class X>
+__device__ __forceinline__ float sum_taps(const Depthwise& a, const X* row, const float* w, int start, int first,
+                                          int end) {
+  const auto dilation = static_cast<int>(a.p.dilation);
+  float sum = 0;
+  for (int k = first; k < end; k += Batch) {
+    float factors[Batch];
+    float values[Batch];
+#pragma unroll
+    for (int i = 0; i < Batch; ++i) {
+      const bool there = k + i < end;
+      factors[i] = there ? w[k + i] : 0.0F;
+      values[i] = there ? padded_stored<Zeros>(a, row, start + (k + i) * dilation) : 0.0F;
+    }
+#pragma unroll
+    for (int i = 0; i < Batch; ++i) sum = fmaf(factors[i], values[i], sum);
+  }
+  return sum;
+}
+
+template <class X, int Batch, bool Plain>
+__global__ void __launch_bounds__(kThreads)
+    depthwise_elements(const __grid_constant__ Depthwise a, const X* __restrict__ x, const float* __restrict__ weight,
+                       Conv1dStore store, void* __restrict__ y) {
+  store.plain = Plain;
+  const uint32_t element = blockIdx.x * kThreads + threadIdx.x;
+  const uint32_t row = a.length_by.divide(element);
+  const uint32_t n = a.channels_by.divide(row);
+  if (n >= a.p.batch) return;
+  const uint32_t o = row - n * a.channels_by.value;
+  const auto t = static_cast<int>(element - row * a.length_by.value);
+  const auto taps = static_cast<int>(a.p.kernel_size);
+  const auto dilation = static_cast<int>(a.p.dilation);
+  const int start = t * static_cast<int>(a.p.stride) - static_cast<int>(a.p.pad_left);
+  int first = 0;
+  int end = taps;
+  if (a.zeros && a.finite) {
+    if (start < 0) {
+      first = static_cast<int>((static_cast<uint32_t>(dilation - 1) - static_cast<uint32_t>(start)) /
+                               static_cast<uint32_t>(dilation));
+    }
+    if (start + (taps - 1) * dilation >= a.length) end = start < a.length ? (a.length - 1 - start) / dilation + 1 : 0;
+  }
+  const float* w = weight + int64_t{o} * taps;
+  const X* source = x + (n * a.p.in_channels + a.multiplier_by.divide(o)) * a.p.length;
+  const float sum = a.zeros ? sum_taps<true, Batch>(a, source, w, start, first, end)
+                            : sum_taps<false, Batch>(a, source, w, start, first, end);
+  store_value(y, a.y_type, element, store.at<true>(n, o)(sum, t));
 }
 
 struct Pointers {
@@ -115,6 +196,9 @@ void launch(unsigned blocks, cudaStream_t stream, const Depthwise& a, const Conv
   const auto start = [&](auto* kernel) {
     kernel<<<blocks, kThreads, 0, stream>>>(a, static_cast<const X*>(at.x), at.weight, store, at.y);
   };
+  if (a.by_elements) {
+    return a.p.kernel_size <= 4 ? start(depthwise_elements<X, 4, Plain>) : start(depthwise_elements<X, 8, Plain>);
+  }
   switch (a.p.kernel_size) {
     case 3:
       return start(depthwise_kernel<X, 3, Plain>);
@@ -139,15 +223,26 @@ Launch launch_for(DType x, bool plain) {
   return x == DType::kBFloat16 ? launch_for<__nv_bfloat16>(plain) : launch_for<float>(plain);
 }
 
-int64_t blocks_of(const Conv1dProblem& p, int64_t out_length) {
+int64_t row_blocks(const Conv1dProblem& p, int64_t out_length) {
   return checked_mul(checked_mul(p.batch, p.out_channels), ceil_div(out_length, kTile));
+}
+
+// Where more than an eighth of what rows' warps make would be past rows' ends, or they are too few for the device.
+bool goes_by_elements(const Conv1dProblem& p, int64_t out_length, int processors) {
+  constexpr int kWarps = 16;  // a multiprocessor
+  const int64_t rows = checked_mul(p.batch, p.out_channels);
+  const int64_t outputs = checked_mul(rows, out_length);
+  const int64_t warps = checked_mul(rows, ceil_div(out_length, kWarpTile));
+  const bool empty = outputs / 7 * 8 < checked_mul(warps, kWarpTile) || warps < int64_t{kWarps} * processors;
+  return empty && outputs > 0 && outputs <= kMaxBlocks - kThreads;
 }
 
 std::string why_not(const Conv1dProblem& p, int64_t out_length) {
   if (p.group_in() != 1) return "a group has " + std::to_string(p.group_in()) + " input channels, not one";
   if (p.groups == 1) return "one input channel is no depthwise convolution";
   if (p.kernel_size > INT32_MAX) return "kernel_size above 2^31 - 1";
-  if (blocks_of(p, out_length) > kMaxBlocks) return "more than 2^31 - 1 blocks";
+  if (std::max(p.length, out_length) + p.pad_left + p.pad_right > INT32_MAX - kTile) return "a row of 2^31 positions";
+  if (row_blocks(p, out_length) > kMaxBlocks) return "more than 2^31 - 1 blocks";
   return "";
 }
 
@@ -159,14 +254,22 @@ Implementation conv1d_depthwise(const Conv1dProblem& problem, const PrepareArgs&
   if (result.declined.empty()) result.declined = why_not(problem, out_length);
   result.prepare = [problem, out_length, &args]() -> std::unique_ptr<Kernel> {
     const Conv1dWeights weights = plain_weights(problem, args);
+    const bool by_elements = goes_by_elements(problem, out_length, conv1d_multiprocessors(args.device));
     const Depthwise a{problem,
                       out_length,
                       tensor::Divisor(ceil_div(out_length, kTile)),
                       tensor::Divisor(problem.out_channels),
                       tensor::Divisor(problem.group_out()),
+                      tensor::Divisor(std::max<int64_t>(out_length, 1)),
+                      static_cast<int>(problem.length),
+                      by_elements,
+                      problem.unpadded() || problem.padding_mode == PaddingMode::kZeros,
+                      std::ranges::all_of(args.weights.host("weight"), [](float w) { return std::isfinite(w); }),
                       args.inputs[0].dtype,
                       args.outputs[0].dtype};
-    const auto blocks = static_cast<unsigned>(blocks_of(problem, out_length));
+    const int64_t elements = problem.batch * problem.out_channels * out_length;
+    const auto blocks =
+        static_cast<unsigned>(by_elements ? ceil_div(elements, kThreads) : row_blocks(problem, out_length));
     const Launch start = launch_for(a.x_type, problem.epilogue.none());
     return function_kernel([weights, a, blocks, start](const Context& context, const Bindings& bindings) {
       if (blocks == 0) return;

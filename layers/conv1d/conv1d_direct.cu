@@ -11,221 +11,23 @@
 //   channels, and the taps of a channel meet in the L1 cache, so neither stride, dilation nor kernel size needs a tile
 //   that fits. At the end the ring holds the sums, from which each row is stored by consecutive threads: rows of odd
 //   lengths allow no wider stores.
+// Slices: of the smallest tile each warp multiplies a fourth of a chunk's rows, and the parts are added at the end.
 // Parts: where the tiles would not fill the device, blocks sum parts of the reduction each, which go to the workspace
 //   and are added in order by a second kernel (conv1d_direct_plan.h).
 // Limits: reductions (C_in / groups * K) and grids below 2^31. Any stride, dilation, padding and length.
 // It beats im2col, which writes and reads the unfolded input through memory: for a kernel of 3 three times the input.
 
-#include <cuda_pipeline_primitives.h>
 #include <algorithm>
 
 #include "engine/checked.h"
-#include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_direct.cuh"
 #include "layers/conv1d/conv1d_direct_plan.h"
 
 namespace strand::layers {
+namespace direct {
 namespace {
 
 constexpr int kAddThreads = 256;
-
-struct Tiled {
-  Conv1dProblem problem;
-  int64_t out_length = 0;
-  int64_t positions = 0;  // batch * out_length
-  int output_tiles = 0;   // a group
-  int position_tiles = 0;
-  int chunks = 0;           // of the reduction
-  int part_chunks = 0;      // of them, that a block sums
-  int64_t part_stride = 0;  // from one part's sums to the next's; 0: there is but one part
-};
-
-template <int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Depth, int Stages, bool Zeros>
-struct Tile {
-  static constexpr bool kZeros = Zeros;  // padding, if any, is zeros
-  static constexpr int kThreadOutputs = ThreadOutputs;
-  static constexpr int kThreadPositions = ThreadPositions;
-  static constexpr int kWarpsAcross = WarpsAcross;
-  static constexpr int kDepth = Depth;
-  static constexpr int kStages = Stages;
-  static constexpr int kThreads = 32 * WarpsDown * WarpsAcross;
-  static constexpr int kWarpOutputs = 4 * ThreadOutputs;
-  static constexpr int kWarpPositions = 8 * ThreadPositions;
-  static constexpr int kOutputs = kWarpOutputs * WarpsDown;
-  static constexpr int kPositions = kWarpPositions * WarpsAcross;
-  static constexpr int kWeightFloats = Depth * kOutputs;  // a stage
-  static constexpr int kStageFloats = Depth * (kOutputs + kPositions);
-  static constexpr int kSharedFloats = Stages * kStageFloats;
-  static constexpr int kBlocks = 512 / kThreads;  // a multiprocessor: 16 warps, 128 registers a thread
-
-  static_assert(ThreadOutputs % 4 == 0 && ThreadPositions % 4 == 0);
-  static_assert(kSharedFloats * sizeof(float) <= 48 * 1024);
-  static_assert(kThreads / 32 * 16 * kWarpPositions <= kSharedFloats, "the store path fits the ring");
-  static_assert(kThreads % kPositions == 0 || kPositions % kThreads == 0);
-};
-
-// Where output position p is read from, and stored to.
-struct Column {
-  int64_t first;  // index in x of (first channel of the group, tap 0); may point into padding
-  int64_t time;   // position of tap 0 in the row
-  int begin;      // taps [begin, begin + count) lie inside the row
-  unsigned count;
-};
-
-__device__ Column column_at(const Tiled& conv, int64_t group, int64_t p) {
-  const Conv1dProblem& c = conv.problem;
-  const int64_t n = p / conv.out_length;
-  const int64_t time = (p - n * conv.out_length) * c.stride - c.pad_left;
-  // Taps before `begin` fall left of the row, taps from `end` on right of it.
-  const int64_t begin = time >= 0 ? 0 : min((c.dilation - 1 - time) / c.dilation, c.kernel_size);
-  const int64_t end = time >= c.length ? 0 : min((c.length - 1 - time) / c.dilation + 1, c.kernel_size);
-  return {(n * c.in_channels + group * c.group_in()) * c.length + time, time, static_cast<int>(begin),
-          static_cast<unsigned>(max(end - begin, int64_t{0}))};
-}
-
-// A thread's walk down its columns of X, Step rows at a time.
-template <class T>
-struct Gather {
-  static constexpr int kColumns = T::kPositions > T::kThreads ? T::kPositions / T::kThreads : 1;
-  static constexpr int kStep = T::kThreads > T::kPositions ? T::kThreads / T::kPositions : 1;
-
-  Column columns[kColumns];
-  int row;         // of the reduction
-  int tap;         // row % kernel_size
-  int64_t offset;  // of (channel, tap) from the columns' first
-  int64_t step;    // of offset a step, without a carry
-  int64_t carry;   // of offset where the tap wraps around
-  int tap_step;
-
-  __device__ Gather(const Tiled& conv, int64_t group, int64_t position, int first_row) {
-    const Conv1dProblem& p = conv.problem;
-    const int taps = static_cast<int>(p.kernel_size);
-    for (int i = 0; i < kColumns; ++i) {
-      // Past the end the last column is gathered again, and not stored.
-      columns[i] =
-          column_at(conv, group, min(position + threadIdx.x % T::kPositions + i * T::kThreads, conv.positions - 1));
-    }
-    row = first_row + static_cast<int>(threadIdx.x) / T::kPositions;
-    tap = row % taps;
-    offset = row / taps * p.length + tap * p.dilation;
-    tap_step = kStep % taps;
-    step = kStep / taps * p.length + tap_step * p.dilation;
-    carry = p.length - taps * p.dilation;
-  }
-
-  // Starts copying Depth rows into `target` [Depth, kPositions].
-  __device__ void chunk(const Tiled& conv, const float* __restrict__ x, float* target) {
-    const Conv1dProblem& p = conv.problem;
-    const int rows = static_cast<int>(p.reduction());
-    target += threadIdx.x;
-#pragma unroll
-    for (int d = 0; d < T::kDepth; d += kStep) {
-#pragma unroll
-      for (int i = 0; i < kColumns; ++i) {
-        const Column& column = columns[i];
-        int64_t at = column.first + offset;
-        // Rows past the reduction's end are zeros, and so are their weights.
-        bool there = row < rows;
-        const bool inside = static_cast<unsigned>(tap - column.begin) < column.count;
-        if constexpr (T::kZeros) {
-          there = static_cast<bool>(static_cast<int>(there) & static_cast<int>(inside));
-        } else if (!inside) {
-          const int64_t position = column.time + tap * p.dilation;
-          at += source_index(position, p.length, p.padding_mode) - position;
-        }
-        __pipeline_memcpy_async(target + d * T::kPositions + i * T::kThreads, x + (there ? at : 0), sizeof(float),
-                                there ? 0 : sizeof(float));
-      }
-      row += kStep;
-      tap += tap_step;
-      offset += step;
-      // Selects, not branches: this stands between the multiply-adds.
-      const bool wraps = tap >= static_cast<int>(p.kernel_size);
-      tap -= wraps ? static_cast<int>(p.kernel_size) : 0;
-      offset += wraps ? carry : 0;
-    }
-  }
-};
-
-// Starts copying a contiguous chunk of W, [Depth, kOutputs].
-template <class T>
-__device__ void weight_chunk(const float* __restrict__ weight, float* target) {
-  constexpr int kVectors = T::kWeightFloats / 4;
-#pragma unroll
-  for (int v = 0; v < kVectors; v += T::kThreads) {
-    const int at = v + static_cast<int>(threadIdx.x);
-    if (kVectors % T::kThreads == 0 || at < kVectors) {
-      __pipeline_memcpy_async(target + at * 4, weight + at * 4, 4 * sizeof(float));
-    }
-  }
-}
-
-// sums[o][p] += W[d][o] * X[d][p] over a chunk, in the order of d.
-template <class T>
-__device__ void multiply(const float* weights, const float* samples,
-                         float (&sums)[T::kThreadOutputs][T::kThreadPositions]) {
-#pragma unroll
-  for (int d = 0; d < T::kDepth; ++d) {
-    float w[T::kThreadOutputs];
-    float x[T::kThreadPositions];
-#pragma unroll
-    for (int i = 0; i < T::kThreadOutputs; i += 4) {
-      *reinterpret_cast<float4*>(w + i) = *reinterpret_cast<const float4*>(weights + d * T::kOutputs + i * 4);
-    }
-#pragma unroll
-    for (int j = 0; j < T::kThreadPositions; j += 4) {
-      *reinterpret_cast<float4*>(x + j) = *reinterpret_cast<const float4*>(samples + d * T::kPositions + j * 8);
-    }
-#pragma unroll
-    for (int i = 0; i < T::kThreadOutputs; ++i) {
-#pragma unroll
-      for (int j = 0; j < T::kThreadPositions; ++j) sums[i][j] = fmaf(w[i], x[j], sums[i][j]);
-    }
-  }
-}
-
-// Stores a warp's sums, 16 rows at a time, through its own part of shared memory: lanes take consecutive positions.
-template <class T>
-__device__ void store_warp(const Tiled& conv, int64_t group, int output, int64_t position, float* staged,
-                           const float (&sums)[T::kThreadOutputs][T::kThreadPositions], Conv1dStore store, float* y) {
-  constexpr int kAcross = T::kThreadPositions / 4;  // positions a lane stores of each row
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int outputs = static_cast<int>(conv.problem.group_out());
-  int64_t targets[kAcross];  // index in y of (first output of the group, position); -1 past the end
-  for (int j = 0; j < kAcross; ++j) {
-    const int64_t p = position + j * 32 + lane;
-    const int64_t n = p / conv.out_length;
-    const int64_t channel = n * conv.problem.out_channels + group * outputs;
-    targets[j] = p < conv.positions ? channel * conv.out_length + p - n * conv.out_length : -1;
-  }
-  const auto store_row = [&](int o, const float* row) {
-    const Conv1dStore::Channel finish = store.at(group * outputs + o);
-    for (int j = 0; j < kAcross; ++j) {
-      const int64_t target = targets[j] + o * conv.out_length;
-      if (targets[j] >= 0) y[target] = finish(row[j * 32 + lane], target);
-    }
-  };
-#pragma unroll
-  for (int i = 0; i < T::kThreadOutputs; i += 4) {
-    __syncwarp();
-#pragma unroll
-    for (int r = 0; r < 4; ++r) {
-#pragma unroll
-      for (int j = 0; j < T::kThreadPositions; j += 4) {
-        *reinterpret_cast<float4*>(staged + (lane / 8 * 4 + r) * T::kWarpPositions + j * 8 + lane % 8 * 4) =
-            make_float4(sums[i + r][j], sums[i + r][j + 1], sums[i + r][j + 2], sums[i + r][j + 3]);
-      }
-    }
-    __syncwarp();
-    const int rows = min(16, outputs - output - i * 4);
-    if (store.plain) {
-#pragma unroll 4
-      for (int r = 0; r < rows; ++r) store_row(output + i * 4 + r, staged + r * T::kWarpPositions);
-    } else {
-#pragma unroll 1
-      for (int r = 0; r < rows; ++r) store_row(output + i * 4 + r, staged + r * T::kWarpPositions);
-    }
-  }
-}
 
 template <class T, bool Plain>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
@@ -258,20 +60,26 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
 
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int down = warp / T::kWarpsAcross * T::kWarpOutputs;
+  const int down = warp % T::kSliceWarps / T::kWarpsAcross * T::kWarpOutputs;
   const int across = warp % T::kWarpsAcross * T::kWarpPositions;
+  const int first_depth = warp / T::kSliceWarps * (T::kDepth / T::kSlices);
   float sums[T::kThreadOutputs][T::kThreadPositions] = {};
   for (int chunk = first_chunk; chunk < end; ++chunk) {
     __pipeline_wait_prior(T::kStages - 2);
     __syncthreads();  // the chunk is there for all, and the one before it is done with
     start_chunk(chunk + T::kStages - 1);
     const float* stage = ring + chunk % T::kStages * T::kStageFloats;
-    multiply<T>(stage + down + lane / 8 * 4, stage + T::kWeightFloats + across + lane % 8 * 4, sums);
+    multiply<T>(stage + first_depth * T::kOutputs + down + lane / 8 * 4,
+                stage + T::kWeightFloats + first_depth * T::kPositions + across + lane % 8 * 4, sums);
   }
   __pipeline_wait_prior(0);
   __syncthreads();
-  store_warp<T>(conv, group, static_cast<int>(output_tile) * T::kOutputs + down, position + across,
-                ring + warp * 16 * T::kWarpPositions, sums, store, y);
+  const int output = static_cast<int>(output_tile) * T::kOutputs;
+  if constexpr (T::kSlices > 1) {
+    store_slices<T>(conv, group, output, position, ring, sums, store, y);
+  } else {
+    store_warp<T>(conv, group, output + down, position + across, ring + warp * 16 * T::kWarpPositions, sums, store, y);
+  }
 }
 
 // [C_out, C_in / groups, K] -> by group and tile of outputs: [reduction up to whole chunks, kOutputs], zeros around.
@@ -348,11 +156,11 @@ std::unique_ptr<Kernel> tiled_kernel(const Conv1dProblem& p, const PrepareArgs& 
       bytes);
 }
 
-template <int Index, int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Stages>
+template <int Index, int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Slices, int Stages>
 std::unique_ptr<Kernel> make(const Conv1dProblem& p, const PrepareArgs& args, const DirectPlan& plan) {
   constexpr int kDepth = kDirectTiles[Index].depth;
-  using Padded = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, kDepth, Stages, true>;
-  using Mirrored = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, kDepth, Stages, false>;
+  using Padded = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Slices, kDepth, Stages, true>;
+  using Mirrored = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Slices, kDepth, Stages, false>;
   static_assert(Padded::kOutputs == kDirectTiles[Index].outputs && Padded::kThreads == kDirectTiles[Index].threads);
   static_assert(Padded::kPositions == kDirectTiles[Index].positions);
   const bool zeros = p.unpadded() || p.padding_mode == PaddingMode::kZeros;
@@ -361,8 +169,8 @@ std::unique_ptr<Kernel> make(const Conv1dProblem& p, const PrepareArgs& args, co
 
 // As in kDirectTiles.
 constexpr std::unique_ptr<Kernel> (*kMakers[])(const Conv1dProblem&, const PrepareArgs&, const DirectPlan&) = {
-    make<0, 8, 8, 4, 2, 3>, make<1, 8, 8, 2, 2, 3>, make<2, 8, 8, 1, 4, 4>, make<3, 4, 8, 1, 4, 4>,
-    make<4, 4, 4, 2, 2, 3>};
+    make<0, 8, 8, 4, 2, 1, 3>, make<1, 8, 8, 2, 2, 1, 3>, make<2, 8, 8, 1, 4, 1, 4>,
+    make<3, 4, 8, 1, 4, 1, 4>, make<4, 4, 4, 2, 2, 1, 3>, make<5, 4, 4, 1, 1, 4, 4>};
 static_assert(std::size(kMakers) == std::size(kDirectTiles));
 
 std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
@@ -378,12 +186,13 @@ std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
 }
 
 }  // namespace
+}  // namespace direct
 
 Implementation conv1d_direct(const Conv1dProblem& problem, const PrepareArgs& args) {
-  return {"cuda.direct", DeviceType::kCuda, declines(problem, args), [problem, &args] {
+  return {"cuda.direct", DeviceType::kCuda, direct::declines(problem, args), [problem, &args] {
             const DirectPlan plan = plan_direct(problem, args.outputs[0].shape[2], conv1d_multiprocessors(args.device),
                                                 args.workspace_limit);
-            return plan.thin ? conv1d_thin_kernel(problem, args) : kMakers[plan.tile](problem, args, plan);
+            return plan.thin ? conv1d_thin_kernel(problem, args) : direct::kMakers[plan.tile](problem, args, plan);
           }};
 }
 

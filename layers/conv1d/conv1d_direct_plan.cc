@@ -12,10 +12,10 @@ namespace {
 // Of a multiprocessor of Hopper; other GPUs' ratios are alike.
 constexpr double kMultiplyAdds = 224e9;      // a second
 constexpr double kResidentThreads = 512;     // of the tiled kernel
-constexpr double kChunkSeconds = 0.5e-6;     // that a chunk takes at least: its way from memory, two under way
 constexpr double kGatherSeconds = 1.8e-11;   // an element, for a stride of 1
 constexpr double kEndSeconds = 15e-9;        // a sum of a thread, on its way to memory
 constexpr double kMemory = 1.4;              // of the time that bytes take at best
+constexpr double kFarTaps = 1.5;             // where taps share no cache lines
 constexpr double kThinStepSeconds = 0.3e-6;  // that a step of the thin kernel takes at least, alone
 constexpr double kPartsSeconds = 3e-6;       // of a second launch
 constexpr double kPartsBytes = 1e12;         // a second, of parts that are written and read again, from the L2 cache
@@ -34,7 +34,8 @@ double tiled_seconds(const Conv1dProblem& p, int64_t out_length, const DirectTil
   const double chunk = double(tile.depth) * tile.outputs * tile.positions / (kMultiplyAdds * tile.share) + gather;
   // Blocks that share a multiprocessor wait for memory at the same time.
   const double turns = std::ceil(waves * tile.threads / kResidentThreads);
-  double seconds = static_cast<double>(plan.part_chunks) * std::max(waves * chunk, turns * kChunkSeconds);
+  double seconds = static_cast<double>(plan.part_chunks) * std::max(waves * chunk, turns * tile.chunk_seconds);
+  if (has_far_taps(p)) seconds *= kFarTaps;
   seconds += waves * kEndSeconds * tile.outputs * tile.positions / tile.threads;
   if (plan.parts > 1) {
     const double elements = static_cast<double>(p.batch * p.out_channels) * static_cast<double>(out_length);

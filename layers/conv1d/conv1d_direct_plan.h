@@ -16,12 +16,14 @@ struct DirectTile {
   int depth;  // of the reduction, a chunk
   int threads;
   double share;
+  double chunk_seconds;  // that a chunk takes at least: its way from memory, some under way
 };
 
-// The last is for what would not fill the device.
+// The last two are for what would not fill the device; of the very last each warp of a block multiplies a fourth of
+// a chunk's rows.
 constexpr DirectTile kDirectTiles[] = {
-    {128, 128, 16, 256, 0.70}, {64, 128, 16, 128, 0.65}, {32, 256, 8, 128, 0.60},
-    {16, 256, 8, 128, 0.40},   {32, 64, 16, 128, 0.35},
+    {128, 128, 16, 256, 0.70, 0.5e-6}, {64, 128, 16, 128, 0.65, 0.5e-6}, {32, 256, 8, 128, 0.60, 0.5e-6},
+    {16, 256, 8, 128, 0.40, 0.5e-6},   {32, 64, 16, 128, 0.35, 0.5e-6},  {16, 32, 32, 128, 0.25, 0.3e-6},
 };
 
 constexpr int64_t kThinOutputs = 8;    // a group, at most, of the kernel without tiles

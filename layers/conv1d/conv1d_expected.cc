@@ -10,6 +10,7 @@ namespace strand::layers {
 namespace {
 
 constexpr double kBytes = 2.4e12;  // a second
+constexpr int64_t kFar = 128;      // of a dilation: taps no longer share cache lines
 constexpr int64_t kSector = 8;     // floats
 
 double product(std::initializer_list<int64_t> sizes) {
@@ -28,11 +29,13 @@ double memory_seconds(const Conv1dProblem& p, int64_t out_length) {
   return product({p.batch, inputs + outputs, 4}) / kBytes;
 }
 
+bool has_far_taps(const Conv1dProblem& p) { return p.kernel_size > 1 && p.dilation >= kFar; }
+
 double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int processors) {
-  constexpr double kMultiplyAdds = 87e9;  // a second and multiprocessor
-  constexpr double kThreads = 1024;       // that a multiprocessor holds
+  constexpr double kThreads = 1024;  // that a multiprocessor holds
   constexpr double kStart = 1.5e-6;
-  double bytes = memory_seconds(p, out_length);
+  constexpr double kMemory = 1.2;  // of the time that bytes take at best
+  double bytes = kMemory * memory_seconds(p, out_length);
   const int64_t reduction = p.reduction();
   if (holds_inputs(p)) {
     return kLaunchSeconds + kStart + bytes + 40e-9 * static_cast<double>(std::min<int64_t>(p.group_out(), 200));
@@ -40,15 +43,15 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
   const int outputs = outputs_at_once(p);
   // A product's way, where nothing hides it: neighbouring taps come from registers, others from shared memory, and
   // those of a stride, or past the tile, through one of their own.
-  const bool by_tap = p.stride != 1 || p.dilation >= 512;
-  const double step = by_tap ? 600e-9 : p.dilation > 1 ? 110e-9 : 30e-9;
+  const double step = goes_by_tap(p, kFewPositions * threads_at_most(p)) ? 600e-9 : p.dilation > 1 ? 250e-9 : 30e-9;
+  const double multiply_adds = p.dilation >= kFar / 4 ? 45e9 : 87e9;  // a second and multiprocessor
   const int64_t chunks = p.groups * ceil_div(p.group_out(), outputs);
   // Each chunk of outputs brings the input again, from the L2 cache.
   bytes += product({p.batch, p.in_channels, std::min(p.length, out_length * p.stride), chunks / p.groups - 1, 4}) /
            (2 * kBytes);
   const double threads = product({p.batch, chunks, ceil_div(out_length, int64_t{128}) * 32});
   const double turns = std::ceil(threads / (kThreads * processors));
-  const double multiply = product({p.batch, chunks * outputs, out_length, reduction}) / (kMultiplyAdds * processors);
+  const double multiply = product({p.batch, chunks * outputs, out_length, reduction}) / (multiply_adds * processors);
   return kLaunchSeconds + kStart + std::max({bytes, multiply, turns * step * static_cast<double>(reduction)});
 }
 
@@ -56,8 +59,11 @@ double tensor_seconds(const Conv1dProblem& p, int64_t out_length, int processors
   constexpr double kStart = 3.5e-6;
   constexpr double kMultiplyAdds = 227e9;  // a second and multiprocessor
   constexpr double kMemory = 1.6;          // of the time that bytes take at best
-  constexpr double kStep = 100e-9;         // of the reduction, where nothing hides its way
-  const double multiply = product({p.batch, p.groups * round_up(p.group_out(), 64), out_length, p.reduction()}) /
+  constexpr double kStep = 60e-9;          // of the reduction, where nothing hides its way
+  constexpr double kGathered = 3.5;        // where single positions are copied
+  const bool gathered = has_far_taps(p) || p.stride >= kSector;
+  const double multiply = (gathered ? kGathered : 1) *
+                          product({p.batch, p.groups * round_up(p.group_out(), 64), out_length, p.reduction()}) /
                           (kMultiplyAdds * processors);
   return kLaunchSeconds + kStart +
          std::max({kMemory * memory_seconds(p, out_length), multiply, kStep * static_cast<double>(p.reduction())});
@@ -67,13 +73,18 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
   constexpr double kStart = 3.5e-6;
   constexpr double kProduct = 77e-9;  // of a step
   constexpr double kItem = 1.2e-9;    // of those that are converted
+  constexpr double kFlatItem = 1e-9;  // of those and what fills up four octets
+  constexpr double kFlatRaw = 6e-11;  // a raw value
   constexpr double kStore = 2e-6;     // of a tile of 128 x 128
   const int64_t blocks = p.groups * ceil_div(p.group_out(), g.shape().channels);
   const double tiles = product({p.batch, blocks, g.position_tiles(out_length)});
   const double turns = std::ceil(tiles / processors);
   const double stages = g.stages();
   // A lone tile waits for each stage's way from memory.
-  const double convert = stages * ((turns > 2 ? 0.3e-6 : 0.7e-6) + kItem * g.items());
+  const double items = g.flat ? kFlatItem * product({round_up(g.octets, 4), g.octet_rows}) +
+                                    kFlatRaw * product({g.stage_channels, g.pitch})
+                              : kItem * g.items();
+  const double convert = stages * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
   const double multiply = stages * g.steps * g.products * kProduct;
   const double store = kStore * static_cast<double>(std::min<int64_t>(p.group_out(), g.shape().channels)) *
                        g.shape().columns / (128 * 128);

@@ -12,6 +12,9 @@ constexpr double kLaunchSeconds = 2.5e-6;
 // Every input read once and every output written once; strides past a sector's samples leave some out.
 double memory_seconds(const Conv1dProblem& problem, int64_t out_length);
 
+// Taps so far from each other that none finds the cache lines of another.
+bool has_far_taps(const Conv1dProblem& problem);
+
 double few_channels_seconds(const Conv1dProblem& problem, int64_t out_length, int processors);
 double tensor_seconds(const Conv1dProblem& problem, int64_t out_length, int processors);
 double wgmma_seconds(const Conv1dProblem& problem, const wgmma::Geometry& geometry, int64_t out_length, int processors);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "engine/checked.h"
 #include "layers/convolution.h"
 
 namespace strand::layers {
@@ -29,6 +30,25 @@ constexpr int outputs_at_once(const Conv1dProblem& p) {
   int outputs = 1;
   while (outputs < kMostOutputsAtOnce && outputs < p.group_out()) outputs *= 2;
   return outputs;
+}
+
+// Of a block, where the sums stay: four positions each. Where taps reach far, larger tiles bring less of the input
+// twice; an epilogue needs memory for all sums.
+constexpr int64_t threads_at_most(const Conv1dProblem& p) {
+  constexpr int64_t kThreads = 128;
+  constexpr int64_t kThreadsFarTaps = 256;
+  const bool far = p.epilogue.none() && p.stride == 1 && p.dilation * (p.kernel_size - 1) >= kThreads;
+  return far ? kThreadsFarTaps : kThreads;
+}
+
+// Whether an input's row is copied for each tap apart: where a channel's row, 3 floats of lead included, would be more
+// than that, or leave no room for others.
+constexpr int64_t kStageFloats = 4608;  // two stages are 36 KiB: six blocks a multiprocessor of sm_90
+constexpr int64_t few_row_floats(int64_t reach, int64_t positions) { return round_up(reach + positions + 3, 4); }
+constexpr bool goes_by_tap(const Conv1dProblem& p, int64_t positions) {
+  const bool near = p.kernel_size == 1 || p.dilation < positions;
+  return p.stride != 1 || !near || p.kernel_size >= kStageFloats ||
+         few_row_floats(p.kernel_size * (p.dilation + outputs_at_once(p)), positions) >= kStageFloats;
 }
 
 }  // namespace strand::layers

@@ -28,10 +28,8 @@
 namespace strand::layers {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kThreadsFarTaps = 256;    // where taps reach far, larger tiles bring less of the input twice
-constexpr int64_t kStageFloats = 4608;  // two stages are 36 KiB: six blocks a multiprocessor of sm_90
-constexpr int kSlackFloats = 16;        // what reads of whole vectors may pass the end of the last row by
+constexpr int kMostThreads = 256;  // a block
+constexpr int kSlackFloats = 16;   // what reads of whole vectors may pass the end of the last row by
 
 struct FewOutputs {
   Conv1dProblem p;
@@ -66,7 +64,7 @@ struct StageRow {
   }
 };
 
-// A warp starts copying one row.
+// A warp starts copying one row: what so many positions need.
 __device__ void copy_row(const FewOutputs& a, const StageRow& row, int positions, float* target) {
   const Conv1dProblem& p = a.p;
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -82,6 +80,28 @@ __device__ void copy_row(const FewOutputs& a, const StageRow& row, int positions
   if (begin >= 0 && begin + (window - 1) * step < p.length) {
     const float* from = row.source + begin + lane * step;
     for (int i = lane; i < window; i += 32, from += 32 * step) tensor::copy_async<1>(to + i * 4, from, true);
+    return;
+  }
+  if (p.unpadded() || p.padding_mode == PaddingMode::kZeros) {
+    const auto copy_one = [&](int i) {
+      const int64_t position = begin + i * step;
+      const bool there = position >= 0 && position < p.length;
+      tensor::copy_async<1>(to + i * 4, row.source + (there ? position : 0), there);
+    };
+    if (step != 1) {
+      for (int i = lane; i < window; i += 32) copy_one(i);
+      return;
+    }
+    for (int i = lane * 4; i < window; i += 128) {
+      const int64_t position = begin + i;
+      if (position >= 0 && position + 4 <= p.length) {
+        tensor::copy_async<4>(to + i * 4, row.source + position, true);
+      } else if (position + 4 <= 0 || position >= p.length) {
+        *reinterpret_cast<float4*>(target + i) = float4{};
+      } else {
+        for (int j = 0; j < 4; ++j) copy_one(i + j);
+      }
+    }
     return;
   }
   for (int i = lane; i < window; i += 32) {
@@ -186,7 +206,7 @@ __device__ __forceinline__ void store_sums(const Conv1dStore& store, int64_t n, 
 }
 
 template <int Outputs, int Taps, bool Plain>
-__global__ void __launch_bounds__(kThreadsFarTaps, 2)
+__global__ void __launch_bounds__(kMostThreads, 2)
     few_outputs_kernel(const __grid_constant__ FewOutputs a, const float* __restrict__ x,
                        const float* __restrict__ weight, Conv1dStore store, float* __restrict__ y) {
   store.plain = Plain;
@@ -202,11 +222,13 @@ __global__ void __launch_bounds__(kThreadsFarTaps, 2)
   const float* rows = x + (int64_t{n} * p.in_channels + group * p.group_in()) * p.length;
   const float* packed = weight + int64_t{group * a.chunks_by.value + chunk} * a.chunk_weights;
   const int stage_floats = a.stage_rows * (a.pitch + a.row_weights);
+  // Sums past the row's end are made of what happens to lie there, and not stored.
+  const auto needed = static_cast<int>(min(int64_t{positions}, a.out_length - first));
   // Starts copying the rows from `begin` on, and their weights, to one half of the memory.
   const auto load = [&](int begin, float* stage) {
     const int count = min(a.stage_rows, a.rows - begin);
     for (auto row = static_cast<int>(threadIdx.x) / 32; row < count; row += static_cast<int>(blockDim.x) / 32) {
-      copy_row(a, StageRow(a, rows, first, begin + row), positions, stage + row * a.pitch);
+      copy_row(a, StageRow(a, rows, first, begin + row), needed, stage + row * a.pitch);
     }
     // Both begin at 16 bytes: stages by tap have a multiple of 4 rows, other rows of weights one of 4 floats.
     const float* source = packed + int64_t{begin} * a.row_weights;
@@ -245,11 +267,8 @@ __global__ void __launch_bounds__(kThreadsFarTaps, 2)
                              y + (int64_t{n} * p.out_channels + channel) * a.out_length + t);
 }
 
-// By the epilogue, which needs memory for all sums, the reach of the taps, and the rows' length.
 int threads_of(const Conv1dProblem& p, int64_t out_length) {
-  const bool far = p.epilogue.none() && p.stride == 1 && p.dilation * (p.kernel_size - 1) >= kThreads;
-  const int64_t needed = round_up(ceil_div(out_length, kFewPositions), 32);
-  return static_cast<int>(std::min<int64_t>(far ? kThreadsFarTaps : kThreads, needed));
+  return static_cast<int>(std::min(threads_at_most(p), round_up(ceil_div(out_length, kFewPositions), 32)));
 }
 
 FewOutputs plan(const Conv1dProblem& p, int64_t out_length) {
@@ -259,17 +278,11 @@ FewOutputs plan(const Conv1dProblem& p, int64_t out_length) {
   a.tiles_by = tensor::Divisor(ceil_div(out_length, positions));
   a.chunks_by = tensor::Divisor(ceil_div(p.group_out(), outputs));
   a.groups_by = tensor::Divisor(p.groups);
-  // A channel's row, 3 floats of lead included, where that is less than a row a tap and leaves room for others.
-  const auto row_floats = [&](int64_t reach) { return round_up(reach + positions + 3, 4); };
-  const bool near = p.kernel_size == 1 || p.dilation < positions;
-  const auto fits = [&] {
-    return p.kernel_size < kStageFloats && row_floats(p.kernel_size * (p.dilation + outputs)) < kStageFloats;
-  };
-  a.by_tap = p.stride != 1 || !near || !fits();
+  a.by_tap = goes_by_tap(p, positions);
   a.row_taps_by = tensor::Divisor(a.by_tap ? p.kernel_size : 1);
   a.taps = a.by_tap ? 1 : static_cast<int>(p.kernel_size);
   a.rows = static_cast<int>(a.by_tap ? p.reduction() : p.group_in());
-  a.pitch = static_cast<int>(row_floats((a.taps - 1) * (a.by_tap ? 1 : p.dilation)));
+  a.pitch = static_cast<int>(few_row_floats((a.taps - 1) * (a.by_tap ? 1 : p.dilation), positions));
   a.row_weights = a.by_tap ? outputs : static_cast<int>(round_up(p.kernel_size * outputs, 4));
   a.chunk_weights = static_cast<int>(round_up(int64_t{a.rows} * a.row_weights, 4));
   const int64_t unit = a.by_tap ? 4 : 1;

@@ -11,7 +11,6 @@ namespace strand::layers::wgmma {
 namespace {
 
 constexpr int64_t kMinReduction = 48;  // shorter sums are left to FFMA, unless there are few outputs to store them in
-constexpr int64_t kMinOutChannels = 16;
 constexpr int64_t kMaxStride = 16;
 constexpr int kMaxInterleave = 8;  // the phases of an output lie in eight rows
 constexpr int64_t kMaxIndex = int64_t{1} << 28;
@@ -170,10 +169,6 @@ std::string why_not(const Conv1dProblem& p) {
   if (p.reduction() < kMinReduction) {
     return "a reduction of " + std::to_string(p.reduction()) + " products is too short for tensor cores (from " +
            std::to_string(kMinReduction) + ")";
-  }
-  if (p.group_out() < kMinOutChannels) {
-    return std::to_string(p.group_out()) + " output channels a group are too few for tensor cores (from " +
-           std::to_string(kMinOutChannels) + ")";
   }
   const int step = p.interleave.stride;
   if (p.interleave.length > 0 && (step > kMaxInterleave || !std::has_single_bit(static_cast<unsigned>(step)))) {
