@@ -61,6 +61,32 @@ TEST_CASE("conv1d: long and odd rows of outputs") {
   check_all(cases);
 }
 
+// x ends within 16 bytes, of which cuda.wgmma copies the values one by one; rows shorter than 16 bytes pass its end
+// too.
+TEST_CASE("conv1d: inputs that end anywhere in 16 bytes") {
+  std::vector<Conv1dCase> cases = {
+      {26, 129, 119, 1, 1, 1, 1, 0}, {5, 67, 21, 1, 3, 1, 1, 1}, {3, 49, 5, 2, 5, 1, 1, 2}};
+  for (int64_t length = 535; length < 539; ++length) {
+    cases.push_back({1, 27, 2, length, 4, 1, 1, 0});
+    cases.push_back({1, 17, 40, length, 3, 2, 3, 2});
+    cases.push_back({1, 3, 70, length, 33, 1, 2, 7});
+  }
+  check_all(cases);
+}
+
+// cuda.depthwise makes short rows, and few of them, an output a thread, which leaves out the taps in zeros.
+TEST_CASE("conv1d: depthwise with short rows and long kernels") {
+  check_all({{3, 19, 19, 5, 67, 1, 1, 32, 19},
+             {2, 7, 14, 31, 18, 1, 2, 2, 7},
+             {2, 5, 5, 300, 160, 1, 8, 32, 5},
+             {1, 6, 6, 2500, 27, 93, 1, 420, 6},
+             {3, 40, 80, 258, 3, 1, 1, 1, 40},
+             {2, 9, 9, 119, 9, 14, 10, 0, 9},
+             {40, 64, 64, 257, 5, 1, 1, 2, 64},
+             {9, 300, 300, 263, 4, 3, 1, 0, 300},
+             {2, 6, 6, 40, 9, 3, 1, 5, 6, true, "reflect"}});
+}
+
 TEST_CASE("conv1d: more than 65,535 positions, and tiles that do not fit") {
   check_all({{1, 2, 17, 70001, 3, 1, 1, 1},
              {1, 3, 2, 140003, 3, 4, 2, 0},

@@ -41,9 +41,11 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
     return kLaunchSeconds + kStart + bytes + 40e-9 * static_cast<double>(std::min<int64_t>(p.group_out(), 200));
   }
   const int outputs = outputs_at_once(p);
-  // A product's way, where nothing hides it: neighbouring taps come from registers, others from shared memory, and
-  // those of a stride, or past the tile, through one of their own.
-  const double step = goes_by_tap(p, kFewPositions * threads_at_most(p)) ? 600e-9 : p.dilation > 1 ? 250e-9 : 30e-9;
+  // A tap's way, where nothing hides it: neighbours come from registers but for the first, others from shared memory,
+  // and those of a stride, or past the tile, through a row of their own.
+  const double first = goes_by_tap(p, kFewPositions * threads_at_most(p)) ? 600e-9 : 200e-9;
+  const bool neighbours = p.stride == 1 && p.dilation == 1;
+  const double row = first + static_cast<double>(p.kernel_size - 1) * (neighbours ? 30e-9 : first);
   const double multiply_adds = p.dilation >= kFar / 4 ? 45e9 : 87e9;  // a second and multiprocessor
   const int64_t chunks = p.groups * ceil_div(p.group_out(), outputs);
   // Each chunk of outputs brings the input again, from the L2 cache.
@@ -52,7 +54,7 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
   const double threads = product({p.batch, chunks, ceil_div(out_length, int64_t{128}) * 32});
   const double turns = std::ceil(threads / (kThreads * processors));
   const double multiply = product({p.batch, chunks * outputs, out_length, reduction}) / (multiply_adds * processors);
-  return kLaunchSeconds + kStart + std::max({bytes, multiply, turns * step * static_cast<double>(reduction)});
+  return kLaunchSeconds + kStart + std::max({bytes, multiply, turns * row * static_cast<double>(p.group_in())});
 }
 
 double tensor_seconds(const Conv1dProblem& p, int64_t out_length, int processors) {

@@ -2,6 +2,7 @@
 // The kernel of cuda.wgmma, see conv1d_wgmma.cu. Three .cu files compile it, so that it takes a third of the time.
 
 #include "layers/conv1d/conv1d_wgmma_convert.cuh"
+#include "layers/conv1d/conv1d_wgmma_loaders.cuh"
 #include "layers/conv1d/conv1d_wgmma_store.cuh"
 
 namespace strand::layers::wgmma {

@@ -1,6 +1,5 @@
 #pragma once
-// The producers of cuda.wgmma: a warp that starts bulk copies of raw rows and weights, and seven that turn raw rows
-// into octets of float16 pairs.
+// What cuda.wgmma has in shared memory, and how a stage's raw rows get there.
 
 #include <cstdint>
 
@@ -182,8 +181,8 @@ struct StagePlace {
 
 #ifdef STRAND_WGMMA
 
-// A stage that is not in x as a whole, where what is beside x is no zero or pieces of 16 bytes would pass the end of x:
-// the columns [begin, end) that all rows have are copied, the rest is written in whole pieces, with zeros or what the
+// A stage that is not in x as a whole, where what is beside x is no zero, or x itself not aligned to 16 bytes: the
+// columns [begin, end) that all rows have are copied, the rest is written in whole pieces, with zeros or what the
 // padding mode says. Channels that are missing to a whole stage are zeros too: their weights are, and a slot may hold
 // anything.
 template <class X>
@@ -242,21 +241,30 @@ __device__ void load_piecewise(const Arguments& a, const StagePlace<X>& place, X
 }
 
 // A stage that is not in x as a whole, with zeros beside it: a lane a row copies what there is, in whole pieces of 16
-// bytes with what lies beside it in memory, which the converters then write over.
+// bytes with what lies beside it in memory, which the converters then write over. Of a piece that passes the end of x
+// the values go one by one.
 template <class X>
 __device__ void load_edge_rows(const Arguments& a, const Shared& s, const StagePlace<X>& place, int slot, int begin,
                                int end) {
   constexpr int kMask = kPiece<X> - 1;
   const int lane = threadIdx.x % 32;
   const uint32_t barrier = s.raw_full(slot);
+  const X* x_end = static_cast<const X*>(a.x) + a.p.batch * a.p.in_channels * a.p.length;
   if (lane == 0) s.edge(slot) = Edge{begin, end, place.rows};
   for (int row = lane; row < place.rows && begin < end; row += 32) {
     const auto lead = static_cast<int>(place.lead(row));
     const int first = (lead + begin) & ~kMask;
-    const int bytes = (((lead + end + kMask) & ~kMask) - first) * static_cast<int>(sizeof(X));
+    int values = ((lead + end + kMask) & ~kMask) - first;
+    const X* from = place.source + row * a.p.length + place.start - lead + first;
+    X* to = reinterpret_cast<X*>(s.slot(slot)) + row * a.g.pitch + first;
+    if (from + values > x_end) {
+      values -= kPiece<X>;
+      for (int i = values; from + i < x_end; ++i) to[i] = from[i];
+    }
+    const int bytes = values * static_cast<int>(sizeof(X));
+    if (bytes == 0) continue;
     expect(barrier, bytes);
-    bulk_load(shared_address(s.slot(slot)) + (row * a.g.pitch + first) * static_cast<int>(sizeof(X)),
-              place.source + row * a.p.length + place.start - lead + first, bytes, barrier);
+    bulk_load(shared_address(to), from, bytes, barrier);
   }
   __syncwarp();
   if (lane == 0) arrive(barrier);
@@ -297,11 +305,7 @@ __device__ void load_rows(const Arguments& a, const Shared& s, const Tile& tile,
     const auto column = [&](int64_t position) {
       return static_cast<int>(max(int64_t{0}, min(int64_t{a.g.positions}, position - place.start)));
     };
-    // The last piece of 16 bytes might end behind x.
-    const int64_t end = place.source - static_cast<const X*>(a.x) + (place.rows - 1) * a.p.length +
-                        min(place.start + a.g.positions, a.p.length);
-    const bool passes = ((end + kMask) & ~int64_t{kMask}) > a.p.batch * a.p.in_channels * a.p.length;
-    const bool zeros = a.p.padding_mode == PaddingMode::kZeros && aligned && !passes;
+    const bool zeros = a.p.padding_mode == PaddingMode::kZeros && aligned;
     if (lane == 0) s.first_lead(slot) = place.lead.first | (zeros ? kEdge : 0);
     if (zeros) return load_edge_rows(a, s, place, slot, column(0), column(a.p.length));
     load_piecewise<X>(a, place, reinterpret_cast<X*>(s.slot(slot)), barrier);
@@ -327,66 +331,6 @@ __device__ void load_rows(const Arguments& a, const Shared& s, const Tile& tile,
     }
   }
   __syncwarp();
-}
-
-// One warp: starts copies of raw rows and of weights, whichever ring has room.
-template <class X>
-__device__ void load(const Arguments& a, const Shared& s) {
-  const Geometry& g = a.g;
-  const int lane = threadIdx.x % 32;
-  const auto grid = static_cast<int>(gridDim.x);
-  const int stages = g.stages();
-  int tile_index = blockIdx.x;
-  Tile tile = tile_at(a, tile_index);
-  int stage = 0;
-  Cursor raw{0, 1};
-  int weights_index = g.resident ? a.tiles : static_cast<int>(blockIdx.x);
-  int weights_stage = 0;
-  int weights_step = 0;
-  Cursor weights{0, 1};
-  const int step_bytes = g.step_bytes();
-  const int64_t block_bytes = int64_t{g.total_steps()} * step_bytes;
-  const auto* packed = reinterpret_cast<const uint8_t*>(a.packed);
-  if (g.resident && lane == 0) {
-    arrive_expecting(s.weights_full(0), static_cast<int>(block_bytes));
-    bulk_load(s.weights(0), packed + tile_at(a, tile_index).block * block_bytes, static_cast<int>(block_bytes),
-              s.weights_full(0));
-  }
-  while (tile_index < a.tiles || weights_index < a.tiles) {
-    bool room = tile_index < a.tiles && phase_done(s.empty(raw.slot), raw.parity);
-    room = __shfl_sync(~0U, static_cast<int>(room), 0) != 0;
-    if (room) {
-      wait(s.empty(raw.slot), raw.parity);  // it has been free for one lane: now for all, which copy edges
-      load_rows<X>(a, s, tile, stage, raw.slot);
-      raw.advance(g.slots);
-      if (++stage == stages) {
-        stage = 0;
-        tile_index += grid;
-        tile = tile_at(a, tile_index);
-      }
-    }
-    room = weights_index < a.tiles && phase_done(s.weights_empty(weights.slot), weights.parity);
-    room = __shfl_sync(~0U, static_cast<int>(room), 0) != 0;
-    if (room) {
-      const int steps = min(g.chunk_steps, g.steps - weights_step);
-      if (lane == 0) {
-        arrive_expecting(s.weights_full(weights.slot), steps * step_bytes);
-        bulk_load(s.weights(weights.slot * g.weight_slot_bytes),
-                  packed + tile_at(a, weights_index).block * block_bytes +
-                      (int64_t{weights_stage} * g.steps + weights_step) * step_bytes,
-                  steps * step_bytes, s.weights_full(weights.slot));
-      }
-      weights.advance(g.weight_slots);
-      weights_step += steps;
-      if (weights_step == g.steps) {
-        weights_step = 0;
-        if (++weights_stage == stages) {
-          weights_stage = 0;
-          weights_index += grid;
-        }
-      }
-    }
-  }
 }
 
 #endif

@@ -1,0 +1,87 @@
+#pragma once
+// The warp of cuda.wgmma that starts copies, whenever a ring has room.
+
+#include "layers/conv1d/conv1d_wgmma_load.cuh"
+
+namespace strand::layers::wgmma {
+
+#ifdef STRAND_WGMMA
+
+// Walks over the stages of this block's tiles, whose raw rows are copied.
+template <class X>
+struct RowsWalk {
+  const Arguments& a;
+  const Shared& s;
+  int index = blockIdx.x;  // of the tile
+  Tile tile = tile_at(a, index);
+  int stage = 0;
+  Cursor cursor{0, 1};
+
+  __device__ bool done() const { return index >= a.tiles; }
+  __device__ bool has_room() const { return phase_done(s.empty(cursor.slot), cursor.parity); }
+  // All lanes wait for room, for they may all copy.
+  __device__ __forceinline__ void load() {
+    wait(s.empty(cursor.slot), cursor.parity);
+    load_rows<X>(a, s, tile, stage, cursor.slot);
+    cursor.advance(a.g.slots);
+    if (++stage < a.g.stages()) return;
+    stage = 0;
+    index += static_cast<int>(gridDim.x);
+    tile = tile_at(a, index);
+  }
+};
+
+// Walks over the chunks of weights of this block's tiles, which follow from the L2 cache. One lane copies.
+struct WeightsWalk {
+  const Arguments& a;
+  const Shared& s;
+  int step_bytes = a.g.step_bytes();
+  int64_t block_bytes = int64_t{a.g.total_steps()} * step_bytes;
+  int index = blockIdx.x;  // of the tile
+  int stage = 0;
+  int step = 0;
+  Cursor cursor{0, 1};
+
+  __device__ bool done() const { return index >= a.tiles; }
+  __device__ bool has_room() const { return phase_done(s.weights_empty(cursor.slot), cursor.parity); }
+  __device__ __forceinline__ void load(int slot, int64_t from, int bytes) const {
+    if (threadIdx.x % 32 != 0) return;
+    arrive_expecting(s.weights_full(slot), bytes);
+    const auto* block = reinterpret_cast<const uint8_t*>(a.packed) + tile_at(a, index).block * block_bytes;
+    bulk_load(s.weights(slot * a.g.weight_slot_bytes), block + from, bytes, s.weights_full(slot));
+  }
+  // All weights of the block, which stay.
+  __device__ __forceinline__ void load_resident() const { load(0, 0, static_cast<int>(block_bytes)); }
+  // A chunk, for which there is room.
+  __device__ __forceinline__ void load() {
+    const int steps = min(a.g.chunk_steps, a.g.steps - step);
+    load(cursor.slot, (int64_t{stage} * a.g.steps + step) * step_bytes, steps * step_bytes);
+    cursor.advance(a.g.weight_slots);
+    step += steps;
+    if (step < a.g.steps) return;
+    step = 0;
+    if (++stage < a.g.stages()) return;
+    stage = 0;
+    index += static_cast<int>(gridDim.x);
+  }
+};
+
+// One warp: starts copies of raw rows and, if they do not stay, of weights, whichever ring has room; after those of a
+// stage's rows up to a stage's weights.
+template <class X>
+__device__ void load(const Arguments& a, const Shared& s) {
+  const auto agreed = [](bool room) { return __shfl_sync(~0U, static_cast<int>(room), 0) != 0; };
+  const bool follow = !a.g.resident;
+  const int chunks = (a.g.steps + a.g.chunk_steps - 1) / a.g.chunk_steps;  // of weights, a stage
+  RowsWalk<X> rows{a, s};
+  WeightsWalk weights{a, s};
+  if (!follow) weights.load_resident();
+  while (!rows.done() || (follow && !weights.done())) {
+    if (!rows.done() && (!follow || agreed(rows.has_room()))) rows.load();
+    for (int i = 0; i < chunks && follow && !weights.done() && agreed(weights.has_room()); ++i) weights.load();
+  }
+}
+
+#endif
+
+}  // namespace strand::layers::wgmma
