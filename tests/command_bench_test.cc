@@ -96,7 +96,7 @@ TEST_CASE("bench --conv1d in float16 and bfloat16 holds what is stored in halves
   const TemporaryFolder folder;
   const std::string cases = folder.write("cases.txt",
                                          "even 4 64 128 4000 3 1 1 1 1\nodd 3 64 96 4001 3 1 1 0 1\n"
-                                         "depthwise 2 64 64 4003 3 1 2 2 64\nthin 2 3 8 999 3 1 1 1 1\n");
+                                         "depthwise 4 64 64 4003 3 1 2 2 64\nthin 2 3 8 999 3 1 1 1 1\n");
   for (const std::string precision : {"float16", "bfloat16"}) {
     std::vector<std::string> line = {
         "bench", "--conv1d", cases, "--precision",         precision, "--check", "--repeat",

@@ -164,6 +164,11 @@ void check_all(const std::vector<Conv1dCase>& cases) {
 TEST_CASE("conv1d in halves: channel counts at tile edges") { check_all(channel_cases()); }
 TEST_CASE("conv1d in halves: kernel sizes, dilations and strides") { check_all(geometry_cases()); }
 TEST_CASE("conv1d in halves: groups and depthwise") { check_all(group_cases()); }
+// So many that cuda.depthwise goes by rows.
+TEST_CASE("conv1d in halves: depthwise with long rows") {
+  check_all(
+      {{3, 300, 300, 768, 3, 1, 1, 1, 300}, {3, 300, 300, 771, 4, 2, 1, 0, 300}, {3, 300, 300, 768, 7, 1, 1, 3, 300}});
+}
 TEST_CASE("conv1d in halves: padding of every mode") {
   std::vector<Conv1dCase> cases;
   for (const char* mode : {"zeros", "reflect", "replicate", "circular"}) {

@@ -40,13 +40,13 @@ DirectPlan plan_of(const Conv1dCase& c, int64_t workspace_limit = kLimit) {
 }
 
 // What a network gets on a Hopper: the list for no GPU in particular is in the order of its sizes.
-void check_first_on_cuda(const Conv1dCase& c, const std::string& expected) {
+void check_first_on_cuda(const Conv1dCase& c, const std::string& expected, Precision precision = Precision::kFloat32) {
   const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
   WeightStore store;
   const layers::Weights weights("test", {}, store);
   const std::vector<TensorType> inputs = {{DType::kFloat32, {c.batch, c.in_channels, c.length}, 2}};
   const std::vector<TensorType> outputs = layer->infer(inputs);
-  const layers::PrepareArgs args{inputs, outputs, {}, kLimit, weights};
+  const layers::PrepareArgs args{inputs, outputs, {}, kLimit, weights, precision};
   std::string first;
   for (const layers::Implementation& each : layer->implementations(args)) {
     if (each.declined == "built without sm_90a") return;
@@ -109,6 +109,8 @@ TEST_CASE("conv1d: what was measured to be fastest comes first") {
   check_first_on_cuda({4, 32, 32, 15000, 41, 25, 1, 500}, "cuda.wgmma");
   check_first_on_cuda({16, 512, 512, 32000, 3, 64, 1, 64, 512}, "cuda.depthwise");
   check_first_on_cuda({16, 32, 1, 220160, 7, 1, 1, 3}, "cuda.few_channels");
+  check_first_on_cuda({16, 32, 1, 220160, 7, 1, 1, 3}, "cuda.few_channels", Precision::kTf32);
+  check_first_on_cuda({16, 16, 16, 480000, 3, 128}, "cuda.wgmma", Precision::kTf32);
   check_first_on_cuda({16, 1, 512, 160000, 10, 1, 5}, "cuda.few_channels");
   check_first_on_cuda({16, 1, 32, 480000, 7, 1, 1, 3}, "cuda.few_channels");
   check_first_on_cuda({8, 168, 5, 23986, 13}, "cuda.wgmma");

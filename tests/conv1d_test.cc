@@ -74,7 +74,8 @@ TEST_CASE("conv1d: inputs that end anywhere in 16 bytes") {
   check_all(cases);
 }
 
-// cuda.depthwise makes short rows, and few of them, an output a thread, which leaves out the taps in zeros.
+// cuda.depthwise makes short rows, and few of them, an output a thread, which leaves out the taps in zeros; the last
+// ones go by rows, of which the middle is inside the input.
 TEST_CASE("conv1d: depthwise with short rows and long kernels") {
   check_all({{3, 19, 19, 5, 67, 1, 1, 32, 19},
              {2, 7, 14, 31, 18, 1, 2, 2, 7},
@@ -84,7 +85,13 @@ TEST_CASE("conv1d: depthwise with short rows and long kernels") {
              {2, 9, 9, 119, 9, 14, 10, 0, 9},
              {40, 64, 64, 257, 5, 1, 1, 2, 64},
              {9, 300, 300, 263, 4, 3, 1, 0, 300},
-             {2, 6, 6, 40, 9, 3, 1, 5, 6, true, "reflect"}});
+             {2, 6, 6, 40, 9, 3, 1, 5, 6, true, "reflect"},
+             {3, 300, 300, 768, 3, 1, 1, 1, 300},
+             {3, 300, 300, 768, 5, 1, 1, 2, 300},
+             {3, 300, 300, 768, 7, 1, 1, 3, 300},
+             {3, 300, 300, 771, 4, 1, 1, 0, 300},
+             {3, 300, 300, 768, 3, 1, 1, 1, 300, true, "reflect"}},
+            "cuda.depthwise");
 }
 
 TEST_CASE("conv1d: more than 65,535 positions, and tiles that do not fit") {

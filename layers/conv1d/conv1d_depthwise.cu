@@ -5,7 +5,8 @@
 // Mapping      by rows: a warp makes kOutputs * 32 neighbouring outputs of one row, a thread every 32nd of them, so
 //              that loads and stores of a warp are contiguous, and are independent of each other.
 //              by elements, where rows would leave warps or the device empty: a thread an output, whatever its row,
-//              which skips the taps that lie in padding and has loads of several others under way.
+//              which skips taps in padded zeros (where all weights are finite) and has the loads of several taps under
+//              way.
 // Memory       bound by bytes: taps meet the same cache lines again in L1, however far apart, as long as a block's
 //              window stays there. No shared memory.
 // Halves       x and y may be stored as float16 or bfloat16; x's type is the kernel's, y's a branch.

@@ -10,8 +10,9 @@ namespace strand::layers {
 namespace {
 
 // Of a multiprocessor of Hopper; other GPUs' ratios are alike.
-constexpr double kMultiplyAdds = 224e9;      // a second
-constexpr double kResidentThreads = 512;     // of the tiled kernel
+constexpr double kMultiplyAdds = 224e9;  // a second
+constexpr double kResidentThreads =
+    512;  // of the tiled kernel; twice as many of the smallest tile, which the fit leaves out
 constexpr double kGatherSeconds = 1.8e-11;   // an element, for a stride of 1
 constexpr double kEndSeconds = 15e-9;        // a sum of a thread, on its way to memory
 constexpr double kMemory = 1.4;              // of the time that bytes take at best

@@ -10,7 +10,7 @@ namespace strand::layers {
 namespace {
 
 constexpr double kBytes = 2.4e12;  // a second
-constexpr int64_t kFar = 128;      // of a dilation: taps no longer share cache lines
+constexpr int64_t kFar = 128;      // a dilation from which on taps share no cache lines
 constexpr int64_t kSector = 8;     // floats
 
 double product(std::initializer_list<int64_t> sizes) {
@@ -46,7 +46,8 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
   const double first = goes_by_tap(p, kFewPositions * threads_at_most(p)) ? 600e-9 : 200e-9;
   const bool neighbours = p.stride == 1 && p.dilation == 1;
   const double row = first + static_cast<double>(p.kernel_size - 1) * (neighbours ? 30e-9 : first);
-  const double multiply_adds = p.dilation >= kFar / 4 ? 45e9 : 87e9;  // a second and multiprocessor
+  // A second and multiprocessor; taps that lie apart are read from shared memory one by one.
+  const double multiply_adds = p.dilation >= kFar / 4 ? 45e9 : 87e9;
   const int64_t chunks = p.groups * ceil_div(p.group_out(), outputs);
   // Each chunk of outputs brings the input again, from the L2 cache.
   bytes += product({p.batch, p.in_channels, std::min(p.length, out_length * p.stride), chunks / p.groups - 1, 4}) /
@@ -74,10 +75,12 @@ double tensor_seconds(const Conv1dProblem& p, int64_t out_length, int processors
 double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t out_length, int processors) {
   constexpr double kStart = 3.5e-6;
   constexpr double kProduct = 77e-9;  // of a step
-  constexpr double kItem = 1.2e-9;    // of those that are converted
-  constexpr double kFlatItem = 1e-9;  // of those and what fills up four octets
+  constexpr double kItem = 1.2e-9;    // an octet row that is converted
+  constexpr double kFlatItem = 1e-9;  // the same of flat octets, their number rounded up to four
   constexpr double kFlatRaw = 6e-11;  // a raw value
-  constexpr double kStore = 2e-6;     // of a tile of 128 x 128
+  constexpr int64_t kManyOutputs = 16;
+  constexpr double kWasted = 1.7;  // of one product, as measured: 64 rows of it for fewer than 16 outputs
+  constexpr double kStore = 2e-6;  // of a tile of 128 x 128
   const int64_t blocks = p.groups * ceil_div(p.group_out(), g.shape().channels);
   const double tiles = product({p.batch, blocks, g.position_tiles(out_length)});
   const double turns = std::ceil(tiles / processors);
@@ -86,7 +89,8 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
   const double items = g.flat ? kFlatItem * product({round_up(g.octets, 4), g.octet_rows}) +
                                     kFlatRaw * product({g.stage_channels, g.pitch})
                               : kItem * g.items();
-  const double convert = stages * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
+  const bool wasted = g.products == 1 && p.group_out() < kManyOutputs;
+  const double convert = (wasted ? kWasted : 1) * stages * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
   const double multiply = stages * g.steps * g.products * kProduct;
   const double store = kStore * static_cast<double>(std::min<int64_t>(p.group_out(), g.shape().channels)) *
                        g.shape().columns / (128 * 128);

@@ -41,10 +41,11 @@ constexpr int64_t threads_at_most(const Conv1dProblem& p) {
   return far ? kThreadsFarTaps : kThreads;
 }
 
-// Whether an input's row is copied for each tap apart: where a channel's row, 3 floats of lead included, would be more
-// than that, or leave no room for others.
 constexpr int64_t kStageFloats = 4608;  // two stages are 36 KiB: six blocks a multiprocessor of sm_90
+// A row with its taps' reach, and up to 3 floats of lead.
 constexpr int64_t few_row_floats(int64_t reach, int64_t positions) { return round_up(reach + positions + 3, 4); }
+// Whether an input's row is copied for each tap apart: where there is a stride, or where one row with all that the taps
+// reach would be longer than a row a tap, or leave no room for other rows.
 constexpr bool goes_by_tap(const Conv1dProblem& p, int64_t positions) {
   const bool near = p.kernel_size == 1 || p.dilation < positions;
   return p.stride != 1 || !near || p.kernel_size >= kStageFloats ||

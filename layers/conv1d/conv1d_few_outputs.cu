@@ -28,7 +28,7 @@
 namespace strand::layers {
 namespace {
 
-constexpr int kMostThreads = 256;  // a block
+constexpr int kMostThreads = 256;  // a block: the most that threads_at_most() gives
 constexpr int kSlackFloats = 16;   // what reads of whole vectors may pass the end of the last row by
 
 struct FewOutputs {

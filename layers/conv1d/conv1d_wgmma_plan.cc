@@ -10,7 +10,7 @@
 namespace strand::layers::wgmma {
 namespace {
 
-constexpr int64_t kMinReduction = 48;  // shorter sums are left to FFMA, unless there are few outputs to store them in
+constexpr int64_t kMinReduction = 48;  // shorter sums are left to FFMA
 constexpr int64_t kMaxStride = 16;
 constexpr int kMaxInterleave = 8;  // the phases of an output lie in eight rows
 constexpr int64_t kMaxIndex = int64_t{1} << 28;
