@@ -144,7 +144,9 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       int products;
       int element_bytes;
     };
-    for (const auto& [products, element_bytes] : {Kind{3, 4}, Kind{1, 4}, Kind{1, 2}}) {
+    for (const Kind& kind : {Kind{3, 4}, Kind{1, 4}, Kind{1, 2}}) {
+      const int products = kind.products;
+      const int element_bytes = kind.element_bytes;
       CAPTURE(products);
       CAPTURE(element_bytes);
       CAPTURE(p.in_channels);
