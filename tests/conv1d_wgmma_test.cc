@@ -187,6 +187,10 @@ TEST_CASE("what is not for warpgroup products is declined with the reason") {
   Geometry g;
   CHECK(choose_geometry(walk_problem(4, 64, 100, 3, 1, 1, 0), kShared, g).find("reduction of 12") != std::string::npos);
   CHECK(choose_geometry(walk_problem(64, 64, 100, 3, 17, 1, 0), kShared, g).find("stride") != std::string::npos);
+  Conv1dProblem few = walk_problem(64, 8, 100, 3, 1, 1, 0);
+  CHECK(choose_geometry(few, kShared, g) == "");
+  few.epilogue.gated = true;
+  CHECK(choose_geometry(few, kShared, g).find("8 output channels") != std::string::npos);
 }
 
 TEST_CASE("one output is for warpgroup products too: its time decides") {

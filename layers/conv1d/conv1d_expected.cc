@@ -41,11 +41,11 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
     return kLaunchSeconds + kStart + bytes + 40e-9 * static_cast<double>(std::min<int64_t>(p.group_out(), 200));
   }
   const int outputs = outputs_at_once(p);
-  // A tap's way, where nothing hides it: neighbours come from registers but for the first, others from shared memory,
+  // A tap's way, where nothing hides it: neighbours come from registers, behind a row's way, others from shared memory,
   // and those of a stride, or past the tile, through a row of their own.
-  const double first = goes_by_tap(p, kFewPositions * threads_at_most(p)) ? 600e-9 : 200e-9;
-  const bool neighbours = p.stride == 1 && p.dilation == 1;
-  const double row = first + static_cast<double>(p.kernel_size - 1) * (neighbours ? 30e-9 : first);
+  const auto taps = static_cast<double>(p.kernel_size);
+  const bool by_tap = goes_by_tap(p, kFewPositions * threads_at_most(p));
+  const double row = by_tap ? 600e-9 * taps : 100e-9 + (p.dilation > 1 ? 250e-9 : 30e-9) * (taps - 1);
   // A second and multiprocessor; taps that lie apart are read from shared memory one by one.
   const double multiply_adds = p.dilation >= kFar / 4 ? 45e9 : 87e9;
   const int64_t chunks = p.groups * ceil_div(p.group_out(), outputs);

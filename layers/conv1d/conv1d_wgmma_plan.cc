@@ -10,7 +10,8 @@
 namespace strand::layers::wgmma {
 namespace {
 
-constexpr int64_t kMinReduction = 48;  // shorter sums are left to FFMA
+constexpr int64_t kMinReduction = 48;      // shorter sums are left to FFMA
+constexpr int64_t kMinGatedChannels = 16;  // fewer are not worth a gate that nothing else here takes
 constexpr int64_t kMaxStride = 16;
 constexpr int kMaxInterleave = 8;  // the phases of an output lie in eight rows
 constexpr int64_t kMaxIndex = int64_t{1} << 28;
@@ -169,6 +170,10 @@ std::string why_not(const Conv1dProblem& p) {
   if (p.reduction() < kMinReduction) {
     return "a reduction of " + std::to_string(p.reduction()) + " products is too short for tensor cores (from " +
            std::to_string(kMinReduction) + ")";
+  }
+  if (p.epilogue.gated && p.group_out() < kMinGatedChannels) {
+    return std::to_string(p.group_out()) + " output channels are too few for a gate (from " +
+           std::to_string(kMinGatedChannels) + ")";
   }
   const int step = p.interleave.stride;
   if (p.interleave.length > 0 && (step > kMaxInterleave || !std::has_single_bit(static_cast<unsigned>(step)))) {
