@@ -123,6 +123,62 @@ TEST_CASE("a warpgroup of cuda.wgmma stores whole sectors where rows are odd and
   }
 }
 
+// Tensor copies write boxes one behind the other: each raw value that is converted lies in one, with its row's lead.
+void check_boxes(const Conv1dProblem& p, const Geometry& g) {
+  if (g.boxes == 0) {
+    CHECK(g.row_values == g.pitch);
+    return;
+  }
+  CHECK(p.padding_mode == PaddingMode::kZeros);
+  CHECK(p.length % g.piece() == 0);
+  CHECK(g.row_values <= kMaxBoxValues);
+  CHECK(g.row_values * g.element_bytes % 16 == 0);
+  CHECK(g.box_step * g.element_bytes % 16 == 0);
+  CHECK(g.stage_channels * g.row_values * g.element_bytes % 128 == 0);
+  CHECK(g.boxes * g.box_step >= g.positions);
+  CHECK(g.boxes * g.stage_channels * g.row_values * g.element_bytes <= g.slot_bytes);
+  CHECK(g.boxes * g.stage_channels * g.row_values <= 1 << 16);  // places of raw values have 16 bits
+  const int64_t lead = largest_lead(p, g);
+  for (int channel = 0; channel < g.stage_channels; ++channel) {
+    for (int position = 0; position < g.positions; ++position) {
+      const int place = g.raw_place(channel, position);
+      const int box = position / g.box_step;
+      REQUIRE(place / g.row_values == box * g.stage_channels + channel);
+      REQUIRE(place % g.row_values == position - box * g.box_step);
+      REQUIRE(place % g.row_values + lead < g.row_values);
+      // An octet that is folded of neighbours ends in the box in which it begins.
+      if (g.fold > 1) REQUIRE((position % 8 > 0 || place % g.row_values + lead + 7 < g.row_values));
+    }
+  }
+}
+
+TEST_CASE("cuda.wgmma copies a stage's rows at once where they begin at multiples of 16 bytes") {
+  const auto boxes = [](Conv1dProblem p, int products, int element_bytes) {
+    Geometry g;
+    REQUIRE(choose_geometry(p, kShared, g, products, element_bytes) == "");
+    check_boxes(p, g);
+    return g.boxes;
+  };
+  CHECK(boxes(walk_problem(64, 128, 500, 3, 1, 1, 1), 3, 4) == 1);
+  CHECK(boxes(walk_problem(64, 128, 500, 3, 2, 1, 1), 3, 4) == 2);
+  CHECK(boxes(walk_problem(64, 128, 502, 3, 1, 1, 1), 3, 4) == 0);  // rows that begin at 8 bytes
+  CHECK(boxes(walk_problem(64, 128, 500, 3, 1, 1, 1), 1, 2) == 0);  // the same
+  CHECK(boxes(walk_problem(64, 128, 504, 3, 1, 1, 1), 1, 2) == 1);
+  CHECK(boxes(walk_problem(4, 70, 400, 15, 1, 1, 7), 3, 4) == 0);     // flat
+  CHECK(boxes(walk_problem(64, 128, 2104, 16, 8, 1, 4), 1, 2) == 5);  // folded, with a lead
+  Conv1dProblem mirrored = walk_problem(64, 128, 500, 3, 1, 1, 1);
+  mirrored.padding_mode = PaddingMode::kReflect;
+  CHECK(boxes(mirrored, 3, 4) == 0);
+  mirrored.pad_left = mirrored.pad_right = 0;
+  Geometry g;
+  REQUIRE(choose_geometry(mirrored, kShared, g) == "");
+  CHECK(g.boxes == 1);  // padded by nothing
+  g.copy_by_rows();
+  CHECK(g.boxes == 0);
+  CHECK(g.row_values == g.pitch);
+  CHECK(g.raw_place(1, 5) == g.pitch + 5);
+}
+
 TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
   const Conv1dProblem problems[] = {
       gated(walk_problem(64, 128, 500, 2, 1, 4, 0)), gated(walk_problem(20, 20, 300, 3, 1, 1, 1)),
@@ -169,6 +225,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       CHECK(g.stage_channels * g.pitch * element_bytes <= (g.flat ? g.raw_bytes : g.slot_bytes));
       CHECK((g.resident ? g.total_steps() : g.chunk_steps) * g.step_bytes() <= g.weight_slot_bytes);
       if (!g.flat) CHECK(g.items() <= kConverterThreads * kItemsPerThread);
+      check_boxes(p, g);
       const WalkCase c(p);
       const PackedWeights packed = pack_weights(p, g, c.w);
       CHECK_FALSE(packed.exact_only);

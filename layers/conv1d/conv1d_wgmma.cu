@@ -7,7 +7,8 @@
 //              in float32. In tf32, float16 and bfloat16 the product of the high parts alone: 11 bits, as TF32 has.
 // Blocks       512 threads, one block a multiprocessor, which walks over tiles: warps 0 to 7 are two warpgroups that
 //              multiply and store, 8 to 14 convert, 15 starts copies. Rings of barriers are all that they share.
-// Stages       see conv1d_wgmma.h. Raw rows come by a bulk copy each (from the 16-byte boundary before them, so any
+// Stages       see conv1d_wgmma.h. Where rows begin at multiples of 16 bytes, raw rows come by one or a few tensor
+//              copies, with zeros beside them. Else by a bulk copy each (from the 16-byte boundary before them, so any
 //              length does); zeros beside them are written over by the converters, other padding by the copying warp.
 //              They are converted once for all taps, over themselves (flat: behind them).
 // Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
@@ -15,6 +16,8 @@
 //              rows that begin within one; a ConvTranspose1d's phases are interleaved on the way.
 // Halves       x, the residual and y of a single product may be stored as float16 or bfloat16; float16 is not scaled.
 // Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
+
+#include <cudaTypedefs.h>
 
 #include <algorithm>
 #include <bit>
@@ -30,11 +33,17 @@
 namespace strand::layers::wgmma {
 namespace {
 
-KernelFunction kernel_for(const Geometry& g, bool plain) {
-  if (g.products == 1) return single_kernel(g.layout, plain);
+KernelFunction kernel_for(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args) {
+  const bool plain = p.epilogue.none();
+  if (g.products == 1) {
+    const auto half = [](const TensorType& type) { return is_half(type.dtype); };
+    const bool halves = std::ranges::any_of(args.inputs, half) || std::ranges::any_of(args.outputs, half);
+    return single_kernel(g.layout, plain, halves);
+  }
   if (!plain) return fused_kernel(g.layout);
-  if (g.layout == Layout::kStack) return wgmma_kernel<Layout::kStack, true, 3>;
-  return g.layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, true, 3> : wgmma_kernel<Layout::kWide, true, 3>;
+  if (g.layout == Layout::kStack) return wgmma_kernel<Layout::kStack, true, 3, false>;
+  return g.layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, true, 3, false>
+                                    : wgmma_kernel<Layout::kWide, true, 3, false>;
 }
 
 int64_t channel_blocks(const Conv1dProblem& p, const Geometry& g) {
@@ -83,10 +92,44 @@ Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args
   return result;
 }
 
+// A function of the driver, which is not linked.
+PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
+  static const auto encoder = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found{};
+#if CUDART_VERSION >= 12050
+    cuda::check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
+                "conv1d cuda.wgmma");
+#else
+    cuda::check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found),
+                "conv1d cuda.wgmma");
+#endif
+    return found == cudaDriverEntryPointSuccess ? function : nullptr;
+  }();
+  return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(encoder);
+}
+
+// x as [batch and group][channel][position] and a stage's box of it, or false where there can be no such map.
+bool encode_map(Arguments& a) {
+  const auto encode = tensor_map_encoder();
+  const auto bytes = static_cast<cuuint64_t>(a.g.element_bytes);
+  const auto length = static_cast<cuuint64_t>(a.p.length);
+  const auto channels = static_cast<cuuint64_t>(a.group_in);
+  const cuuint64_t sizes[] = {length, channels, static_cast<cuuint64_t>(a.p.batch * a.p.groups)};
+  const cuuint64_t strides[] = {length * bytes, channels * length * bytes};
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(a.g.row_values), static_cast<cuuint32_t>(a.g.stage_channels), 1};
+  const cuuint32_t steps[] = {1, 1, 1};
+  const auto type = a.g.element_bytes == 2 ? CU_TENSOR_MAP_DATA_TYPE_UINT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+  return encode != nullptr &&
+         encode(&a.map, type, 3, const_cast<void*>(a.x), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
 class WgmmaKernel final : public Kernel {
  public:
   WgmmaKernel(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args)
-      : tables_(upload(p, g, args)), weights_(plain_weights(p, args)), kernel_(kernel_for(g, p.epilogue.none())) {
+      : tables_(upload(p, g, args)), weights_(plain_weights(p, args)), kernel_(kernel_for(p, g, args)) {
     a_.p = p;
     a_.g = g;
     a_.out_length = args.outputs[0].shape[2];
@@ -127,6 +170,7 @@ class WgmmaKernel final : public Kernel {
     a.x = bindings.inputs[0].data;
     a.store = weights_.store(bindings);
     a.y = bindings.outputs[0].data;
+    if (a.g.boxes > 0 && !encode_map(a)) a.g.copy_by_rows();  // an x that is not aligned to 16 bytes, say
     kernel_<<<grid_, kThreads, static_cast<size_t>(a.g.shared_bytes), cuda::stream(context)>>>(a);
     cuda::check_launch("conv1d cuda.wgmma");
   }

@@ -2,6 +2,8 @@
 // The instructions that cuda.wgmma is made of: barriers in shared memory, bulk copies, warpgroup products. They exist
 // on sm_90a alone; other architectures compile kernels that are never launched.
 
+#include <cuda.h>
+
 #include <cstdint>
 
 #include "layers/conv1d/conv1d_halves.cuh"
@@ -162,6 +164,15 @@ __device__ __forceinline__ void bulk_load(uint32_t target, const void* source, i
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(target),
                "l"(source), "r"(bytes), "r"(barrier)
                : "memory");
+}
+// A box of a tensor map, from these coordinates on; zeros where it is outside.
+__device__ __forceinline__ void tensor_load(uint32_t target, const CUtensorMap* map, int position, int channel,
+                                            int group, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
+      "[%5];" ::"r"(target),
+      "l"(map), "r"(position), "r"(channel), "r"(group), "r"(barrier)
+      : "memory");
 }
 // An operand in shared memory without swizzle: groups of 8 rows of 16 bytes lie side by side, the second octet
 // `octet_bytes` after the first. `+`: so many rows on.

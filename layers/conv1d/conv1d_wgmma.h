@@ -35,6 +35,7 @@ constexpr int kConverterThreads = 224;  // seven warps; the eighth loads
 constexpr int kItemsPerThread = 5;      // octet rows that a converter thread holds in registers
 constexpr int kPartColumns = 128;       // positions that a warpgroup multiplies
 constexpr int kSector = 8;              // floats that memory writes at a time
+constexpr int kMaxBoxValues = 256;      // of a row, that a tensor copy takes
 constexpr int kStagedRows = 8;          // of a tile's outputs that a warp has in shared memory at a time
 constexpr int kStagedColumns = kPartColumns;
 constexpr int kStagingBytes = 8 * kStagedRows * kStagedColumns * 4;
@@ -81,6 +82,9 @@ struct Geometry {
   int octet_rows = 0;  // from one octet to the next
   int phase_rows = 0;  // from one phase to the next
   int part_bytes = 0;  // of the high or the low octets
+  int boxes = 0;       // the tensor copies that bring a stage's raw rows, side by side; 0: a bulk copy a row
+  int box_step = 0;    // values of a row from one box to the next
+  int row_values = 0;  // from one raw row to the next: `pitch`, or where there are boxes what a box has of a row
   int raw_bytes = 0;   // where the octets begin in a slot: 0 where they overwrite the raw rows
   int slot_bytes = 0;
   int slots = 0;
@@ -95,6 +99,17 @@ struct Geometry {
   constexpr int64_t position_tiles(int64_t out_length) const {
     const int64_t more = kPartColumns - stored_columns;  // that the last warpgroup stores
     return std::max<int64_t>(ceil_div(out_length - more, tile_columns()), out_length > 0 ? 1 : 0);
+  }
+  // Where a raw value lies in a slot, in values, but for its row's lead: rows of a box follow one another, then those
+  // of the next box.
+  constexpr int raw_place(int channel, int position) const {
+    const int box = boxes > 0 ? position / box_step : 0;
+    return (box * stage_channels + channel) * row_values + position - box * box_step;
+  }
+  // For an x that tensor copies can't take.
+  constexpr void copy_by_rows() {
+    boxes = 0;
+    row_values = pitch;
   }
   constexpr int piece() const { return 16 / element_bytes; }  // values of x in 16 bytes
   constexpr int stages() const { return channel_stages * tap_stages; }

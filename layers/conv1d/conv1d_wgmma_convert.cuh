@@ -163,14 +163,14 @@ struct SharedItems {
       const int item = thread + i * kConverterThreads;
       const auto octet = static_cast<int>(a.positions_by.divide(static_cast<uint32_t>(item)));
       if constexpr (Folded) {
-        const int from = octet * 8 / g.fold * g.pitch + octet * 8 % g.fold + (item - octet * g.octet_rows) * g.fold;
+        const int from = g.raw_place(octet * 8 / g.fold, octet * 8 % g.fold + (item - octet * g.octet_rows) * g.fold);
         places[i] = static_cast<uint32_t>(from) | static_cast<uint32_t>(item) << 16;
       } else {
         const int position = item - octet * g.positions;
         const auto within = static_cast<int>(a.stride_by.divide(static_cast<uint32_t>(position)));
         const int phase = position - within * static_cast<int>(a.stride_by.value);
         const int row = phase * g.phase_rows + octet * g.octet_rows + within;
-        places[i] = static_cast<uint32_t>(octet * 8 * g.pitch + position) | static_cast<uint32_t>(row) << 16;
+        places[i] = static_cast<uint32_t>(g.raw_place(octet * 8, position)) | static_cast<uint32_t>(row) << 16;
       }
     }
   }
@@ -199,7 +199,7 @@ struct SharedItems {
     uint32_t rows[8];
 #pragma unroll
     for (int c = 0; c < 8; ++c) {
-      rows[c] = raw + (c * a.g.pitch + lead(c)) * kBytes;
+      rows[c] = raw + (c * a.g.row_values + lead(c)) * kBytes;
       asm volatile("" : "+r"(rows[c]));  // once a stage, not once an item
     }
 #pragma unroll
@@ -244,7 +244,7 @@ __device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s
   const uint32_t raw = shared_address(s.slot(slot));
   // With what lies between rows, which are their neighbours.
   typename Octet<X>::Largest largest{};
-  for (int i = thread; i < g.stage_channels * g.pitch / kPiece<X>; i += kConverterThreads) {
+  for (int i = thread; i < g.stage_channels * g.row_values / kPiece<X>; i += kConverterThreads) {
     largest = Octet<X>::of_raw(largest, raw + i * 16);
   }
   const float scale = stage_scale(s, slot, parity, Octet<X>::magnitude(largest));
@@ -260,7 +260,7 @@ __device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s
     for (int i = 0; i < 8; ++i) {
       const int element = elements[octet * 8 + i];
       const int channel = element >> 16;
-      from[i] = raw + (channel * g.pitch + lead(channel) + (element & 0xFFFF) * static_cast<int>(a.p.dilation)) *
+      from[i] = raw + (channel * g.row_values + lead(channel) + (element & 0xFFFF) * static_cast<int>(a.p.dilation)) *
                           static_cast<int>(sizeof(X));
     }
     for (int group = warp; group < row_groups; group += kConverterThreads / 32) {
@@ -315,9 +315,9 @@ __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
   }
 }
 
-template <int Products>
+template <int Products, bool Halves>
 __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
-  if constexpr (Products == 1) {
+  if constexpr (Halves) {
     if (a.x_type == DType::kFloat16) return convert<__half, 1>(a, s);
     if (a.x_type == DType::kBFloat16) return convert<__nv_bfloat16, 1>(a, s);
   }

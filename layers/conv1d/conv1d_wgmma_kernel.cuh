@@ -62,7 +62,7 @@ __device__ __forceinline__ void start_chunk(int steps, Operand w, Operand x, int
 
 // Where sums are long, two chunks are summed by the tensor cores, so that these have always work; where they are short,
 // one, whose errors average out less.
-template <Layout BlockLayout, bool Plain, int Products>
+template <Layout BlockLayout, bool Plain, int Products, bool Halves>
 __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared& s) {
   const Geometry& g = a.g;
   const int warpgroup = threadIdx.x / 128;
@@ -102,8 +102,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   // that follow in chunks do not let it.
   int ahead = resident ? min(slots - 2, (number(kStages) + 1) / 2) : 0;
   if (ahead > 0 && warpgroup == 1) asm volatile("bar.sync 2, 256;" ::: "memory");
-  constexpr bool kHalves = Products == 1;  // x, y and the residual may be stored as such
-  TileEnd<BlockLayout, Plain, kHalves> end(a, s, lane);
+  TileEnd<BlockLayout, Plain, Halves> end(a, s, lane);
   for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
     end.begin(index);
     float least_unscale = a.exact_only ? 0.0F : 1.0F;
@@ -147,7 +146,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
       stage_slot.advance(slots);
     }
     if (least_unscale == 0) {
-      compute_exactly<BlockLayout, Plain, kHalves>(a, tile_at(a, index));
+      compute_exactly<BlockLayout, Plain, Halves>(a, tile_at(a, index));
     } else {
       end.store(sum);
     }
@@ -156,7 +155,8 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
 
 #endif
 
-template <Layout BlockLayout, bool Plain, int Products>
+// `Halves`: x, y and the residual may be stored as such.
+template <Layout BlockLayout, bool Plain, int Products, bool Halves>
 __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
 #ifdef STRAND_WGMMA
   extern __shared__ __align__(128) uint8_t memory[];
@@ -185,17 +185,17 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 88;");
     if (threadIdx.x / 32 == 15) {
-      if (Products == 1 && a.x_type != DType::kFloat32) {
+      if (Halves && a.x_type != DType::kFloat32) {
         load<uint16_t>(a, s);
       } else {
         load<float>(a, s);
       }
     } else {
-      convert<Products>(a, s);
+      convert<Products, Halves>(a, s);
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 168;");
-    multiply_tiles<BlockLayout, Plain, Products>(a, s);
+    multiply_tiles<BlockLayout, Plain, Products, Halves>(a, s);
   }
 #endif
 }
@@ -205,6 +205,6 @@ using KernelFunction = void (*)(Arguments);
 // At float32's accuracy, with an epilogue.
 KernelFunction fused_kernel(Layout layout);
 // Of one product, with an epilogue or without.
-KernelFunction single_kernel(Layout layout, bool plain);
+KernelFunction single_kernel(Layout layout, bool plain, bool halves);
 
 }  // namespace strand::layers::wgmma

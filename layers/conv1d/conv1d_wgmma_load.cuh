@@ -17,6 +17,7 @@ using tensor::shared_address;
 using tensor::split;
 
 struct Arguments {
+  CUtensorMap map;  // of x, [batch and group][channel][position], where g.boxes > 0
   const void* x;
   void* y;
   const float* weight;  // as PyTorch has it, for tiles that are computed in float32
@@ -287,9 +288,34 @@ __device__ __forceinline__ void fill_edge_rows(const Geometry& g, const Edge& ed
   }
 }
 
+// A stage's raw rows by tensor copies, with zeros for channels and positions that are not in x.
+template <class X>
+__device__ __forceinline__ void load_boxes(const Arguments& a, const Shared& s, const Tile& tile, int stage, int slot) {
+  if (elected()) {
+    const Geometry& g = a.g;
+    const int tap_stage = g.tap_stages == 1 ? 0 : stage % g.tap_stages;
+    const int channel = (g.tap_stages == 1 ? stage : stage / g.tap_stages) * g.stage_channels;
+    const int bytes = g.stage_channels * g.row_values * static_cast<int>(sizeof(X));
+    const uint32_t barrier = s.raw_full(slot);
+    uint32_t target = shared_address(s.slot(slot));
+    int position = tile.position * static_cast<int>(a.p.stride) +
+                   tap_stage * g.stage_taps * static_cast<int>(a.p.dilation) - static_cast<int>(a.p.pad_left);
+    const auto lead = static_cast<int>(static_cast<uint32_t>(position) & Leads<X>::kMask);
+    position -= lead;
+    const int group = tile.batch * static_cast<int>(a.p.groups) + tile.group;
+    s.first_lead(slot) = static_cast<uint32_t>(lead);
+    arrive_expecting(barrier, g.boxes * bytes);
+    for (int box = 0; box < g.boxes; ++box, target += bytes, position += g.box_step) {
+      tensor_load(target, &a.map, position, channel, group, barrier);
+    }
+  }
+  __syncwarp();
+}
+
 // A stage's raw rows, by a bulk copy each where they lie in x; `raw_full` hears of their end.
 template <class X>
 __device__ void load_rows(const Arguments& a, const Shared& s, const Tile& tile, int stage, int slot) {
+  if (a.g.boxes > 0) return load_boxes<X>(a, s, tile, stage, slot);
   constexpr int kMask = kPiece<X> - 1;
   const StagePlace<X> place(a, tile, stage);
   const int lane = threadIdx.x % 32;

@@ -19,9 +19,9 @@ constexpr int kMaxFlatReduction = 128;  // of a stage
 constexpr int kMaxExponent = 60;        // of a weight that is scaled
 constexpr int64_t kMaxResidentBlocks = 33;
 
-Layout layout_for(const Conv1dProblem& p, int products) {
+Layout layout_for(const Conv1dProblem& p) {
   const int64_t out_channels = p.group_out();
-  if (out_channels <= 32 && !p.epilogue.gated && products > 1) return Layout::kStack;
+  if (out_channels <= 32 && !p.epilogue.gated) return Layout::kStack;
   return round_up(out_channels, 128) > round_up(out_channels, 64) ? Layout::kWide : Layout::kSplit;
 }
 
@@ -58,6 +58,23 @@ int spread(int64_t stride, int64_t phase_rows) {
   return all - most > 4 || all == 8 ? most % 8 : all;
 }
 
+// Tensor copies bring a stage's rows, and zeros for what lies outside of x, where rows begin at multiples of 16 bytes.
+// A copy begins at such a boundary, too, and writes to a multiple of 128 bytes. Not for flat octets: their rows are
+// few, and their values are found by adding to an address.
+void choose_boxes(const Conv1dProblem& p, Geometry& g) {
+  g.copy_by_rows();
+  const bool zeros = p.padding_mode == PaddingMode::kZeros || (p.pad_left == 0 && p.pad_right == 0);
+  if (!zeros || p.length % g.piece() != 0 || g.flat) return;
+  const int64_t lead = round_up(largest_lead(p, g), g.piece());
+  const int unit = g.fold > 1 ? 8 : g.piece();
+  do {
+    ++g.boxes;
+    g.box_step = to_int(round_up(ceil_div(g.positions, g.boxes), unit));
+    g.row_values = to_int(g.box_step + lead);
+    while (int64_t{g.stage_channels} * g.row_values * g.element_bytes % 128 != 0) g.row_values += g.piece();
+  } while (g.row_values > kMaxBoxValues);
+}
+
 // Fills in what follows from the stage's channels and taps, but for the slots.
 void lay_out(const Conv1dProblem& p, Geometry& g) {
   const int columns = g.shape().columns;
@@ -66,7 +83,9 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   g.positions = g.fold > 1 ? (columns + g.stage_taps - 1) * g.fold
                            : to_int((columns - 1) * p.stride + (g.stage_taps - 1) * p.dilation + 1);
   g.pitch = to_int(round_up(g.positions + largest_lead(p, g), g.piece()));
-  const int64_t raw = round_up(int64_t{g.stage_channels} * g.pitch * g.element_bytes, 128);
+  choose_boxes(p, g);
+  const int64_t raw_row = std::max(g.pitch, g.boxes * g.row_values);
+  const int64_t raw = round_up(g.stage_channels * raw_row * g.element_bytes, 128);
   if (g.flat) {
     g.steps = to_int(ceil_div(int64_t{g.stage_channels} * g.stage_taps, 16));
     g.octets = 2 * g.steps;
@@ -231,7 +250,7 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
       p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
   const bool folds = p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0;
   Geometry asked;
-  asked.layout = layout_for(p, products);
+  asked.layout = layout_for(p);
   asked.products = products;
   asked.element_bytes = element_bytes;
   geometry = {};

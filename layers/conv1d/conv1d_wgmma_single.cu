@@ -5,15 +5,18 @@
 namespace strand::layers::wgmma {
 namespace {
 
-template <bool Plain>
-KernelFunction kernel_for(Layout layout) {
-  return layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, Plain, 1> : wgmma_kernel<Layout::kWide, Plain, 1>;
+template <Layout BlockLayout>
+KernelFunction kernel_for(bool plain, bool halves) {
+  if (halves) return plain ? wgmma_kernel<BlockLayout, true, 1, true> : wgmma_kernel<BlockLayout, false, 1, true>;
+  return plain ? wgmma_kernel<BlockLayout, true, 1, false> : wgmma_kernel<BlockLayout, false, 1, false>;
 }
 
 }  // namespace
 
-KernelFunction single_kernel(Layout layout, bool plain) {
-  return plain ? kernel_for<true>(layout) : kernel_for<false>(layout);
+KernelFunction single_kernel(Layout layout, bool plain, bool halves) {
+  if (layout == Layout::kStack) return kernel_for<Layout::kStack>(plain, halves);
+  return layout == Layout::kSplit ? kernel_for<Layout::kSplit>(plain, halves)
+                                  : kernel_for<Layout::kWide>(plain, halves);
 }
 
 }  // namespace strand::layers::wgmma
