@@ -4,8 +4,8 @@
     strand bench --conv1d tools/bench/conv1d_cases.txt --device cuda --json >bench.json
     python3 tools/bench/plot.py shares bench.json shares.svg     # the share of the floor of each case
     python3 tools/bench/plot.py shares tests/gpu_report.txt layers/conv1d/shares.svg  # of the table that it printed
-    strand bench --conv1d --sweep --device cuda --json >sweep.json
-    python3 tools/bench/plot.py sweep sweep.json sweep.svg       # time against L, Cin, K and dilation, log by log
+    strand bench --conv1d --sweep --device cuda >sweep.txt
+    python3 tools/bench/plot.py sweep sweep.txt sweep.svg       # time against L, Cin, K and dilation, log by log
 """
 
 import argparse
@@ -46,18 +46,18 @@ def picked(case):
 
 
 def from_table(lines):
-    """Of what was printed without --json: the first table of picked implementations, as shares() wants it."""
+    """Of what was printed without --json: the first table of picked implementations, as the drawings want it."""
     report = {"machine": {}, "cases": []}
     for printed in lines:
         machine = re.match(r"([^,]+), .*, (\d{4}-\d\d-\d\dT\S+)$", printed)
-        row = re.match(r"(\S+) +(c(?:uda|pu)\.\w+)(?: \(\w+ stored\))? +([\d.]+) ms +([\d.]+) % ", printed)
+        row = re.match(r"(\S+) +(?:\d+ x .*?  +)?(c(?:uda|pu)\.\w+)(?: \(\w+ stored\))? +([\d.]+) ms +([\d.]+) % ", printed)
         if machine:
             report["machine"] = {"processor": machine[1], "date": machine[2]}
         if row:
             ms = float(row[3])
             report["cases"].append({"name": row[1], "floor_bytes_ms": ms * float(row[4]) / 100, "floor_half_products_ms": 0,
                                     "results": [{"implementation": row[2], "ms": ms}]})
-        elif printed.startswith("Geometric means") and report["cases"]:
+        elif printed.startswith(("Geometric means", "step:")) and report["cases"]:
             return report
     raise SystemExit("plot.py: no table of picked implementations, and no JSON")
 
@@ -132,7 +132,7 @@ def sweep(report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=["shares", "sweep"])
-    parser.add_argument("report", help="what strand bench printed, with --json or (shares) without")
+    parser.add_argument("report", help="what strand bench printed, with --json or without")
     parser.add_argument("output", help="an SVG file")
     arguments = parser.parse_args()
     with open(arguments.report, encoding="utf-8") as file:
