@@ -45,7 +45,9 @@ constexpr int kHeaderBytes = 640;  // barriers, scales, largest magnitudes, what
 enum class Layout : uint8_t {
   kSplit,  // 128 output channels x 128 positions: the warpgroups share the input
   kWide,   // 64 output channels x 256 positions: they share the weights
-  kStack,  // 32 output channels x 256 positions: the high and low parts of 8 weights each are rows r and r + 8
+  // 32 output channels x 256 positions: the high and low parts of 8 weights each are rows r and r + 8. With one product
+  // the low ones are zeros, and all warps still have outputs to store.
+  kStack,
 };
 struct BlockShape {
   int rows;      // of the weight operand
