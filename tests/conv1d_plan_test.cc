@@ -122,6 +122,7 @@ TEST_CASE("conv1d: what was measured to be fastest comes first") {
   check_first_on_cuda({1, 32, 32, 1024, 3, 8}, "cuda.direct");
   check_first_on_cuda({15, 225, 82, 2469, 86, 29}, "cuda.direct");  // 4 outputs a row
   check_first_on_cuda({44, 85, 43, 6761, 11, 25, 8, 32}, "cuda.direct");
+  check_first_on_cuda({9, 200, 14, 3172, 1}, "cuda.direct");  // cuda.few_channels: 2.9 times cuDNN's
   check_first_on_cuda({58, 27, 2, 535, 4}, "cuda.few_channels");
   check_first_on_cuda({1, 13, 13, 2066694, 37, 56, 14}, "cuda.direct");
   check_first_on_cuda({28, 6, 3, 19898, 26, 236}, "cuda.direct");

@@ -46,7 +46,7 @@ enum class Layout : uint8_t {
   kSplit,  // 128 output channels x 128 positions: the warpgroups share the input
   kWide,   // 64 output channels x 256 positions: they share the weights
   // 32 output channels x 256 positions: the high and low parts of 8 weights each are rows r and r + 8. With one product
-  // the low ones are zeros, and all warps still have outputs to store.
+  // the low ones are zeros, so that outputs lie eight a warp all the same.
   kStack,
 };
 struct BlockShape {
