@@ -61,6 +61,26 @@ TEST_CASE("conv1d: long and odd rows of outputs") {
   check_all(cases);
 }
 
+// How cuda.wgmma brings rows of inputs and outputs depends on where in 16 bytes, and in a sector, they begin: of one
+// kind or of several, from before the input on, cut into boxes side by side, folded, in groups; outputs that fill no
+// eight rows.
+TEST_CASE("conv1d: rows of all alignments") {
+  std::vector<Conv1dCase> cases;
+  for (int64_t length = 2401; length < 2409; ++length) {
+    cases.push_back({2, 64, 128, length, 3, 1, 1, 1});
+    cases.push_back({1, 32, 64, length, 5, 3, 1, CasePadding(17, 5)});
+    cases.push_back({2, 64, 128, length, 2, 512, 1, CasePadding(512, 0)});
+    cases.push_back({2, 16, 16, length, 3, 128, 1, CasePadding(130, 126)});
+    cases.push_back({1, 64, 128, 2 * length + 1, 3, 1, 2, 2});
+    cases.push_back({3, 64, 120, length / 2, 3, 1, 1, 1, 2});
+    cases.push_back({1, 48, 90, length / 3, 7, 2, 1, 9});
+    cases.push_back({1, 96, 34, length / 4, 1, 1, 1, 0});
+    cases.push_back({2, 16, 64, 4 * length, 16, 1, 8, 4});
+    cases.push_back({1, 6, 130, length, 16, 1, 8, 7});
+  }
+  check_all(cases);
+}
+
 // x ends within 16 bytes, of which cuda.wgmma copies the values one by one; rows shorter than 16 bytes pass its end
 // too.
 TEST_CASE("conv1d: inputs that end anywhere in 16 bytes") {

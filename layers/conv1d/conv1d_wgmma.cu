@@ -12,8 +12,9 @@
 //              length does); zeros beside them are written over by the converters, other padding by the copying warp.
 //              They are converted once for all taps, over themselves (flat: behind them).
 // Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
-// Output       through shared memory: 16, 8 or 4 bytes a lane, as the beginnings of all rows allow, or whole sectors of
-//              rows that begin within one; a ConvTranspose1d's phases are interleaved on the way.
+// Output       through shared memory: by a tensor copy for eight rows where they begin at multiples of 16 bytes; else 8 or
+//              4 bytes a lane, as the beginnings of all rows allow, or a bulk copy a row of its whole sectors; a
+//              ConvTranspose1d's phases are interleaved on the way.
 // Halves       x, the residual and y of a single product may be stored as float16 or bfloat16; float16 is not scaled.
 // Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
 
@@ -24,7 +25,7 @@
 #include <cstring>
 
 #include "engine/checked.h"
-#include "engine/cuda_check.h"
+#include "engine/cuda_launch.h"
 #include "engine/cuda_runtime.h"
 #include "layers/conv1d/conv1d_cuda.cuh"
 #include "layers/conv1d/conv1d_expected.h"
@@ -38,7 +39,7 @@ KernelFunction kernel_for(const Conv1dProblem& p, const Geometry& g, const Prepa
   if (g.products == 1) {
     const auto half = [](const TensorType& type) { return is_half(type.dtype); };
     const bool halves = std::ranges::any_of(args.inputs, half) || std::ranges::any_of(args.outputs, half);
-    return single_kernel(g.layout, plain, halves);
+    return halves ? halves_kernel(g.layout, plain) : single_kernel(g.layout, plain);
   }
   if (!plain) return fused_kernel(g.layout);
   if (g.layout == Layout::kStack) return wgmma_kernel<Layout::kStack, true, 3, false>;
@@ -64,9 +65,9 @@ struct Tables {
 
 Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args) {
   const PackedWeights packed = pack_weights(p, g, args.weights.host("weight"));
-  std::vector<int32_t> tables = step_rows(p, g);
-  const std::vector<int32_t> elements = flat_elements(g);
-  tables.insert(tables.end(), elements.begin(), elements.end());
+  std::vector<int32_t> tables = flat_elements(p, g);
+  const std::vector<int32_t> rows = step_rows(p, g);
+  tables.insert(tables.end(), rows.begin(), rows.end());
   const auto bytes = [](const auto& values) {
     return round_up(static_cast<int64_t>(values.size() * sizeof(values[0])), 16);
   };
@@ -109,21 +110,42 @@ PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
   return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(encoder);
 }
 
-// x as [batch and group][channel][position] and a stage's box of it, or false where there can be no such map.
-bool encode_map(Arguments& a) {
-  const auto encode = tensor_map_encoder();
+// A map of values of 2 or 4 bytes whose box is copied at once, or false where there can be none.
+bool encode(CUtensorMap& map, cuuint64_t bytes, cuuint32_t rank, const void* base, const cuuint64_t* sizes,
+            const cuuint64_t* strides, const cuuint32_t* box, CUtensorMapSwizzle swizzle) {
+  const auto encoder = tensor_map_encoder();
+  const cuuint32_t steps[] = {1, 1, 1};
+  const auto type = bytes == 2 ? CU_TENSOR_MAP_DATA_TYPE_UINT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+  return encoder != nullptr &&
+         encoder(&map, type, rank, const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                 swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+// x as [batch and group][channel][position] and a stage's box of it.
+bool encode_x(Arguments& a) {
   const auto bytes = static_cast<cuuint64_t>(a.g.element_bytes);
   const auto length = static_cast<cuuint64_t>(a.p.length);
   const auto channels = static_cast<cuuint64_t>(a.group_in);
   const cuuint64_t sizes[] = {length, channels, static_cast<cuuint64_t>(a.p.batch * a.p.groups)};
   const cuuint64_t strides[] = {length * bytes, channels * length * bytes};
   const cuuint32_t box[] = {static_cast<cuuint32_t>(a.g.row_values), static_cast<cuuint32_t>(a.g.stage_channels), 1};
-  const cuuint32_t steps[] = {1, 1, 1};
-  const auto type = a.g.element_bytes == 2 ? CU_TENSOR_MAP_DATA_TYPE_UINT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
-  return encode != nullptr &&
-         encode(&a.map, type, 3, const_cast<void*>(a.x), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  return encode(a.map, bytes, 3, a.x, sizes, strides, box, CU_TENSOR_MAP_SWIZZLE_NONE);
+}
+
+// y as lines of 128 bytes that lie side by side, of all rows, and a box of what a warp stages; or false where rows do
+// not begin at multiples of 16 bytes. A row's last line may be a part of one, which is left out: such a tile is stored
+// otherwise.
+bool encode_y(Arguments& a) {
+  constexpr cuuint64_t kLine = 128;
+  const auto bytes = static_cast<cuuint64_t>(bytes_stored(a.y_type));
+  const auto length = static_cast<cuuint64_t>(a.out_length);
+  if (a.g.stored_columns < kPartColumns || a.p.interleave.length > 0 || length * bytes % 16 != 0) return false;
+  const cuuint64_t sizes[] = {kLine / bytes, static_cast<cuuint64_t>(a.p.batch * a.store.channels),
+                              length * bytes / kLine};
+  const cuuint64_t strides[] = {length * bytes, kLine};
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(kLine / bytes), kStagedRows,
+                            static_cast<cuuint32_t>(kStagedColumns * bytes / kLine)};
+  return encode(a.y_map, bytes, 3, a.y, sizes, strides, box, CU_TENSOR_MAP_SWIZZLE_128B);
 }
 
 class WgmmaKernel final : public Kernel {
@@ -170,8 +192,9 @@ class WgmmaKernel final : public Kernel {
     a.x = bindings.inputs[0].data;
     a.store = weights_.store(bindings);
     a.y = bindings.outputs[0].data;
-    if (a.g.boxes > 0 && !encode_map(a)) a.g.copy_by_rows();  // an x that is not aligned to 16 bytes, say
-    kernel_<<<grid_, kThreads, static_cast<size_t>(a.g.shared_bytes), cuda::stream(context)>>>(a);
+    if (a.g.boxes > 0 && !encode_x(a)) a.g.copy_by_rows();  // an x that is not aligned to 16 bytes, say
+    a.copies_lines = encode_y(a);
+    cuda::launch_early(kernel_, grid_, kThreads, static_cast<size_t>(a.g.shared_bytes), cuda::stream(context), a);
     cuda::check_launch("conv1d cuda.wgmma");
   }
 

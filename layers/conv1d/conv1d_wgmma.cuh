@@ -160,10 +160,13 @@ __device__ __forceinline__ bool elected() {
 }
 
 // All multiples of 16 bytes.
-__device__ __forceinline__ void bulk_load(uint32_t target, const void* source, int bytes, uint32_t barrier) {
+__device__ __forceinline__ void bulk_load(uint32_t target, uint64_t source, int bytes, uint32_t barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(target),
                "l"(source), "r"(bytes), "r"(barrier)
                : "memory");
+}
+__device__ __forceinline__ void bulk_load(uint32_t target, const void* source, int bytes, uint32_t barrier) {
+  bulk_load(target, reinterpret_cast<uint64_t>(source), bytes, barrier);
 }
 // A box of a tensor map, from these coordinates on; zeros where it is outside.
 __device__ __forceinline__ void tensor_load(uint32_t target, const CUtensorMap* map, int position, int channel,
@@ -174,6 +177,21 @@ __device__ __forceinline__ void tensor_load(uint32_t target, const CUtensorMap* 
       "l"(map), "r"(position), "r"(channel), "r"(group), "r"(barrier)
       : "memory");
 }
+// A box from shared memory, which has the map's swizzle, to global memory; until those that this lane
+// started are read from there.
+__device__ __forceinline__ void tensor_store(const CUtensorMap* map, uint32_t source, int row, int line) {
+  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(map), "r"(0),
+               "r"(row), "r"(line), "r"(source)
+               : "memory");
+}
+// The same of bytes side by side, from and to multiples of 16; and of those that one lane started, the end.
+__device__ __forceinline__ void bulk_store(uint64_t target, uint32_t source, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(target), "r"(source), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void await_stores_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+
 // An operand in shared memory without swizzle: groups of 8 rows of 16 bytes lie side by side, the second octet
 // `octet_bytes` after the first. `+`: so many rows on.
 struct Operand {

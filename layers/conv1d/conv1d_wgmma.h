@@ -38,8 +38,10 @@ constexpr int kSector = 8;              // floats that memory writes at a time
 constexpr int kMaxBoxValues = 256;      // of a row, that a tensor copy takes
 constexpr int kStagedRows = 8;          // of a tile's outputs that a warp has in shared memory at a time
 constexpr int kStagedColumns = kPartColumns;
-constexpr int kStagingBytes = 8 * kStagedRows * kStagedColumns * 4;
-constexpr int kHeaderBytes = 640;  // barriers, scales, largest magnitudes, what is in the slots
+constexpr int kStagedBytes = kStagedRows * kStagedColumns * 4;
+constexpr int kStagingBytes = 8 * kStagedBytes;
+constexpr int kStagingAlignment = 1024;  // that a tensor copy's swizzle repeats after; it lies first
+constexpr int kHeaderBytes = 640;        // barriers, scales, largest magnitudes, what is in the slots
 
 // What a block's two warpgroups compute, 64 rows x 128 positions each.
 enum class Layout : uint8_t {
@@ -113,6 +115,9 @@ struct Geometry {
     boxes = 0;
     row_values = pitch;
   }
+  constexpr int elements() const { return flat ? octets * 8 : 0; }  // of a flat stage
+  // Of the header and the tables, which lie behind the staging.
+  constexpr int table_bytes() const { return static_cast<int>(round_up(kHeaderBytes + (elements() + steps) * 4, 128)); }
   constexpr int piece() const { return 16 / element_bytes; }  // values of x in 16 bytes
   constexpr int stages() const { return channel_stages * tap_stages; }
   constexpr int total_steps() const { return stages() * steps; }
@@ -137,9 +142,17 @@ int choose_stored_columns(const Conv1dProblem& problem, const Geometry& geometry
 // Rows (of 16 bytes) from a slot's first octet to the first of each step's two.
 std::vector<int32_t> step_rows(const Conv1dProblem& problem, const Geometry& geometry);
 
-// For flat octets: the (channel, tap) of each value of the reduction in a stage as channel << 16 | tap. Past the end it
-// is the first one again: the weights there are zeros, and so must be finite what they are multiplied with.
-std::vector<int32_t> flat_elements(const Geometry& geometry);
+// For flat octets: the (channel, tap) of each value of the reduction in a stage as channel << 16 | tap, in the order of
+// flat_place. Past the end it is the first one again: the weights there are zeros, and so must be finite what they are
+// multiplied with.
+std::vector<int32_t> flat_elements(const Conv1dProblem& problem, const Geometry& geometry);
+
+// Where a flat stage's value of the reduction stands: at even strides turned within its octet, by one more from octet
+// to octet, so that eight rows of four octets are read from different banks.
+constexpr int64_t flat_place(const Conv1dProblem& problem, int64_t value) {
+  const int64_t octet = value / 8;
+  return problem.stride % 2 == 0 ? octet * 8 + (value - octet) % 8 : value;
+}
 
 // The row of the weight operand that holds (part 0: the high, 1: the low half of) a block's output channel, and in
 // which part of a step it lies.
@@ -148,8 +161,9 @@ struct WeightRow {
   int row;
 };
 constexpr WeightRow weight_row(Layout layout, int channel, int part) {
-  if (layout != Layout::kStack) return {part, channel};
-  return {0, channel / 8 * 16 + channel % 8 + part * 8};
+  const int within = channel % 8 / 2 + channel % 2 * 4;
+  if (layout != Layout::kStack) return {part, channel / 8 * 8 + within};
+  return {0, channel / 8 * 16 + within + part * 8};
 }
 
 // Which block of its group's output channels one is in, and which of the block's. If gated, the halves of a result are

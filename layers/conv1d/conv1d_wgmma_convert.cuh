@@ -1,9 +1,7 @@
 #pragma once
 // The seven warps of cuda.wgmma that turn raw rows into octets of float16 pairs.
 
-#include <type_traits>
-
-#include "layers/conv1d/conv1d_wgmma_load.cuh"
+#include "layers/conv1d/conv1d_wgmma_octet.cuh"
 
 namespace strand::layers::wgmma {
 
@@ -12,13 +10,6 @@ namespace strand::layers::wgmma {
 // The seven warps that convert, and nobody else.
 __device__ __forceinline__ void converters_meet() {
   asm volatile("bar.sync 1, %0;" ::"n"(kConverterThreads) : "memory");
-}
-
-// The larger magnitude; a NaN where either is one.
-__device__ __forceinline__ float larger(float a, float b) {
-  float result;
-  asm("{\n.reg .f32 m;\nabs.f32 m, %2;\nmax.NaN.f32 %0, %1, m;\n}\n" : "=f"(result) : "f"(a), "f"(b));
-  return result;
 }
 
 // The power of two that brings the largest magnitude into [2^14, 2^15), where float16 pairs keep the most bits; 0 where
@@ -38,240 +29,182 @@ inline __device__ float stage_scale(const Shared& s, int slot, int parity, float
   return __int_as_float((127 + shift) << 23);
 }
 
-template <int Products>
-__device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, uint32_t at, const float (&v)[8],
-                                            float scale) {
-  uint4 high;
-  uint4 low;
-  split(v[0], v[1], scale, high.x, low.x);
-  split(v[2], v[3], scale, high.y, low.y);
-  split(v[4], v[5], scale, high.z, low.z);
-  split(v[6], v[7], scale, high.w, low.w);
-  *reinterpret_cast<uint4*>(octets + at) = high;
-  if constexpr (Products > 1) *reinterpret_cast<uint4*>(octets + part_bytes + at) = low;
-}
-
-// Eight values of the reduction on their way from raw rows, stored as `X`, to an octet's row.
-template <class X>
-struct Octet {
-  float v[8];
-
-  // What stage_scale asks for: of many, the largest magnitude.
-  using Largest = float;
-  __device__ __forceinline__ void raise(Largest& largest) const {
-#pragma unroll
-    for (const float value : v) largest = larger(largest, value);
-  }
-  static __device__ __forceinline__ Largest of_raw(Largest largest, uint32_t address) {
-    const float4 four = load_shared4(address);
-    return larger(larger(larger(larger(largest, four.x), four.y), four.z), four.w);
-  }
-  static __device__ __forceinline__ float magnitude(Largest largest) { return largest; }
-
-  // From these addresses, or from eight values side by side.
-  template <class Address>
-  __device__ __forceinline__ void gather(const Address& address) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) v[i] = load_shared<float>(address(i));
-  }
-  __device__ __forceinline__ void read(uint32_t address) {
-    const float4 low = load_shared4(address);
-    const float4 high = load_shared4(address + 16);
-    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
-    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
-  }
-  __device__ __forceinline__ void read_in_two(uint32_t address) { read(address); }
-  template <int Products>
-  __device__ __forceinline__ void store(uint8_t* octets, int part_bytes, uint32_t at, float scale) const {
-    store_octet<Products>(octets, part_bytes, at, v, scale);
-  }
-};
-
-// Halves stay pairs of bits. float16 needs no scale, and so is copied as it is.
-template <class X>
-requires(sizeof(X) == 2) struct Octet<X> {
-  static constexpr bool kIsFloat16 = std::is_same_v<X, __half>;
-  uint32_t v[4];
-
-  using Largest = uint32_t;  // magnitudes' bits, two at a time
-  static __device__ __forceinline__ Largest of_pair(Largest largest, uint32_t pair) {
-    return __vmaxu2(largest, pair & 0x7FFF7FFFU);
-  }
-  __device__ __forceinline__ void raise(Largest& largest) const {
-#pragma unroll
-    for (const uint32_t pair : v) largest = of_pair(largest, pair);
-  }
-  static __device__ __forceinline__ Largest of_raw(Largest largest, uint32_t address) {
-    const uint4 eight = load_shared_bits4(address);
-    return of_pair(of_pair(of_pair(of_pair(largest, eight.x), eight.y), eight.z), eight.w);
-  }
-  // Of float16 just whether they are finite.
-  static __device__ __forceinline__ float magnitude(Largest largest) {
-    const uint32_t bits = max(largest & 0xFFFF, largest >> 16);
-    if (kIsFloat16) return bits < 0x7C00 ? 0.0F : __int_as_float(0x7F800000);
-    return __uint_as_float(bits << 16);
-  }
-
-  template <class Address>
-  __device__ __forceinline__ void gather(const Address& address) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      v[i] = __byte_perm(load_shared_half(address(2 * i)), load_shared_half(address(2 * i + 1)), 0x5410);
-    }
-  }
-  __device__ __forceinline__ void read(uint32_t address) {
-    const uint4 eight = load_shared_bits4(address);
-    v[0] = eight.x, v[1] = eight.y, v[2] = eight.z, v[3] = eight.w;
-  }
-  // From an address of 8 bytes, as where a stride of 8 is padded by 4.
-  __device__ __forceinline__ void read_in_two(uint32_t address) {
-    const uint2 low = load_shared_bits2(address);
-    const uint2 high = load_shared_bits2(address + 8);
-    v[0] = low.x, v[1] = low.y, v[2] = high.x, v[3] = high.y;
-  }
-  template <int Products>
-  __device__ __forceinline__ void store(uint8_t* octets, int part_bytes, uint32_t at, float scale) const {
-    static_assert(Products == 1);
-    if constexpr (kIsFloat16) {
-      *reinterpret_cast<uint4*>(octets + at) = make_uint4(v[0], v[1], v[2], v[3]);
-    } else {
-      float values[8];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        values[2 * i] = __uint_as_float(v[i] << 16);
-        values[2 * i + 1] = __uint_as_float(v[i] & 0xFFFF0000U);
-      }
-      store_octet<1>(octets, part_bytes, at, values, scale);
-    }
-  }
-};
-
 // Octets of 8 channels at a position, or if folded of 8 neighbours in a channel, over the raw rows that they are made
-// of. A thread has the same ones in all stages, so that where each comes from and goes to is found once.
-template <class X, bool Folded>
+// of. A thread has the same ones in all stages, one a round, so that where each comes from and goes to is found once.
+// Threads that have none in a round make the stage's last one once more: a round has no branches. A warp that has none
+// is left out of the last two.
+template <class X, bool Folded, int Rounds>
 struct SharedItems {
   static constexpr int kBytes = sizeof(X);
-  int count;
-  uint32_t places[kItemsPerThread];  // the first raw value, and above it the octet's row
+  uint32_t from[Rounds];  // bytes from a slot's beginning to the first raw value, but for its row's lead
+  uint32_t to[Rounds];    // to the octet's row
+  bool takes[2];          // whether this warp takes part in the last rounds
 
   __device__ explicit SharedItems(const Arguments& a) {
     const Geometry& g = a.g;
     const int thread = threadIdx.x - 256;
-    count = (g.items() - thread + kConverterThreads - 1) / kConverterThreads;
 #pragma unroll
-    for (int i = 0; i < kItemsPerThread; ++i) {
-      const int item = thread + i * kConverterThreads;
+    for (int i = 0; i < Rounds; ++i) {
+      const int item = min(thread + i * kConverterThreads, g.items() - 1);
       const auto octet = static_cast<int>(a.positions_by.divide(static_cast<uint32_t>(item)));
       if constexpr (Folded) {
-        const int from = g.raw_place(octet * 8 / g.fold, octet * 8 % g.fold + (item - octet * g.octet_rows) * g.fold);
-        places[i] = static_cast<uint32_t>(from) | static_cast<uint32_t>(item) << 16;
+        from[i] = g.raw_place(octet * 8 / g.fold, octet * 8 % g.fold + (item - octet * g.octet_rows) * g.fold) * kBytes;
+        to[i] = item * 16;
       } else {
         const int position = item - octet * g.positions;
         const auto within = static_cast<int>(a.stride_by.divide(static_cast<uint32_t>(position)));
         const int phase = position - within * static_cast<int>(a.stride_by.value);
-        const int row = phase * g.phase_rows + octet * g.octet_rows + within;
-        places[i] = static_cast<uint32_t>(g.raw_place(octet * 8, position)) | static_cast<uint32_t>(row) << 16;
+        from[i] = g.raw_place(octet * 8, position) * kBytes;
+        to[i] = (phase * g.phase_rows + octet * g.octet_rows + within) * 16;
       }
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      takes[i] = thread / 32 * 32 + (Rounds - 2 + i) * kConverterThreads < g.items();
     }
   }
 
-  using Values = Octet<X>[kItemsPerThread];
+  using Values = Octet<X>[Rounds];
+
+  // each(i) for all rounds in which this warp takes part.
+  template <class Each>
+  __device__ __forceinline__ void rounds(const Each& each) const {
+#pragma unroll
+    for (int i = 0; i < Rounds; ++i) {
+      if (i < Rounds - 2 || takes[i - Rounds + 2]) each(i);
+    }
+  }
 
   __device__ __forceinline__ void read_folded(const Arguments& a, uint32_t raw, const Leads<X>& lead, Values& v) const {
-#pragma unroll
-    for (int i = 0; i < kItemsPerThread; ++i) {
-      if (i >= count) continue;
-      const uint32_t from = raw + (places[i] & 0xFFFF) * kBytes;
-      const uint32_t leads = lead.first | lead.step;
-      if (leads == 0) {
-        v[i].read(from);
-      } else if (kBytes == 2 && (leads & 3) == 0) {
-        const uint32_t channel = a.positions_by.divide(places[i] >> 16) * 8 / a.g.fold;
-        v[i].read_in_two(from + lead(channel) * kBytes);
+    const uint32_t leads = lead.first | lead.step;
+    if (leads == 0) return rounds([&](int i) { v[i].read(raw + from[i]); });
+    rounds([&](int i) {
+      const uint32_t channel = a.positions_by.divide(to[i] / 16) * 8 / a.g.fold;
+      const uint32_t first = raw + from[i] + lead(channel) * kBytes;
+      if (kBytes == 2 && (leads & 3) == 0) {
+        v[i].read_in_two(first);
       } else {
-        const uint32_t channel = a.positions_by.divide(places[i] >> 16) * 8 / a.g.fold;
-        v[i].gather([&](int c) { return from + (lead(channel) + c) * kBytes; });
+        v[i].gather([&](int c) { return first + c * kBytes; });
       }
-    }
+    });
   }
 
   __device__ __forceinline__ void read_rows(const Arguments& a, uint32_t raw, const Leads<X>& lead, Values& v) const {
+    const int row_bytes = a.g.row_values * kBytes;
+    if (lead.step == 0) {  // what is added to an address is the same for all threads then
+      rounds([&](int i) {
+        const uint32_t first = raw + lead.first * kBytes + from[i];
+        v[i].gather([&](int c) { return first + c * row_bytes; });
+      });
+      return;
+    }
     uint32_t rows[8];
 #pragma unroll
     for (int c = 0; c < 8; ++c) {
-      rows[c] = raw + (c * a.g.row_values + lead(c)) * kBytes;
+      rows[c] = raw + c * row_bytes + lead(c) * kBytes;
       asm volatile("" : "+r"(rows[c]));  // once a stage, not once an item
     }
-#pragma unroll
-    for (int i = 0; i < kItemsPerThread; ++i) {
-      if (i >= count) continue;
-      const uint32_t from = (places[i] & 0xFFFF) * kBytes;
-      v[i].gather([&](int c) { return rows[c] + from; });
-    }
+    rounds([&](int i) { v[i].gather([&](int c) { return rows[c] + from[i]; }); });
   }
 
   // All raw values are read before the first octet is written: there is a barrier in stage_scale.
   template <int Products>
   __device__ __forceinline__ void convert(const Arguments& a, const Shared& s, const Leads<X>& lead, int slot,
                                           int parity) const {
-    const Geometry& g = a.g;
     Values v;
     if constexpr (Folded) {
       read_folded(a, shared_address(s.slot(slot)), lead, v);
     } else {
       read_rows(a, shared_address(s.slot(slot)), lead, v);
     }
-    typename Octet<X>::Largest largest{};
-#pragma unroll
-    for (int i = 0; i < kItemsPerThread; ++i) {
-      if (i < count) v[i].raise(largest);
-    }
+    using Largest = typename Octet<X>::Largest;
+    Largest largest{};
+    rounds([&](int i) { largest = Octet<X>::larger_of(largest, v[i].largest()); });
     const float scale = stage_scale(s, slot, parity, Octet<X>::magnitude(largest));
-#pragma unroll
-    for (int i = 0; i < kItemsPerThread; ++i) {
-      if (i < count) v[i].template store<Products>(s.slot(slot), g.part_bytes, (places[i] >> 16) * 16, scale);
-    }
+    rounds([&](int i) { v[i].template store<Products>(s.slot(slot), a.g.part_bytes, to[i], scale); });
   }
 };
 
-// Octets of 8 (channel, tap) pairs. A warp makes four octets of eight rows each: at large strides its lanes would all
-// read from few banks if they went along the rows.
+// Octets of 8 (channel, tap) pairs. Eight lanes make as many rows of one: at large strides a warp's lanes would all
+// read from few banks if they went along the rows. A thread's octets and rows are the same in all stages.
 template <class X, int Products>
-__device__ __forceinline__ void convert_flat(const Arguments& a, const Shared& s, const Leads<X>& lead, int slot,
-                                             int parity) {
-  const Geometry& g = a.g;
-  const int thread = threadIdx.x - 256;
-  const uint32_t raw = shared_address(s.slot(slot));
-  // With what lies between rows, which are their neighbours.
-  typename Octet<X>::Largest largest{};
-  for (int i = thread; i < g.stage_channels * g.row_values / kPiece<X>; i += kConverterThreads) {
-    largest = Octet<X>::of_raw(largest, raw + i * 16);
+struct FlatItems {
+  static constexpr int kLanes = 8;
+  static constexpr int kUnits = kConverterThreads / kLanes;  // of an octet's eight rows, at a time
+  static constexpr int kAtOnce = 2;
+
+  // An octet, and which eight of its rows.
+  struct Place {
+    int octet;
+    int eight;
+  };
+  Place first;
+  Place step;
+
+  __device__ explicit FlatItems(const Geometry& g) {
+    const int unit = (static_cast<int>(threadIdx.x) - 256) / kLanes;
+    first = {unit % g.octets, unit / g.octets};
+    step = {kUnits % g.octets, kUnits / g.octets};
   }
-  const float scale = stage_scale(s, slot, parity, Octet<X>::magnitude(largest));
-  const int32_t* elements = s.elements(g);
-  const int row_groups = g.octet_rows / 8;
-  const int lane = thread % 32;
-  const int warp = thread / 32;
-  for (int first_octet = 0; first_octet < g.octets; first_octet += 4) {
-    const int octet = first_octet + lane / 8;
-    if (octet >= g.octets) break;
-    uint32_t from[8];
+
+  __device__ __forceinline__ void advance(const Geometry& g, Place& place) const {
+    place.octet += step.octet;
+    place.eight += step.eight;
+    if (place.octet < g.octets) return;
+    place.octet -= g.octets;
+    ++place.eight;
+  }
+
+  // `raw`: a slot's beginning. See flat_offset.
+  __device__ __forceinline__ void read(const Arguments& a, uint32_t elements, uint32_t raw, const Leads<X>& lead,
+                                       int row, const Place& place, Octet<X>& v) const {
+    const uint32_t table = elements + place.octet * 32;
+    const uint4 low = load_shared_bits4(table);
+    const uint4 high = load_shared_bits4(table + 16);
+    const uint32_t packed[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+    const uint32_t from = raw + row * static_cast<uint32_t>(a.p.stride) * static_cast<uint32_t>(sizeof(X));
+    if (lead.step == 0) {
+      const uint32_t begin = from + lead.first * static_cast<uint32_t>(sizeof(X));
+      v.gather([&](int i) { return begin + (packed[i] >> 3); });
+    } else {
+      v.gather([&](int i) { return from + (packed[i] >> 3) + lead(packed[i]) * static_cast<uint32_t>(sizeof(X)); });
+    }
+  }
+
+  __device__ __forceinline__ void convert(const Arguments& a, const Shared& s, const Leads<X>& lead, int slot,
+                                          int parity) const {
+    const Geometry& g = a.g;
+    const int thread = threadIdx.x - 256;
+    const uint32_t raw = shared_address(s.slot(slot));
+    // With what lies between rows, which are their neighbours.
+    typename Octet<X>::Largest largest{};
+    for (int i = thread; i < g.stage_channels * g.row_values / kPiece<X>; i += kConverterThreads) {
+      largest = Octet<X>::of_raw(largest, raw + i * 16);
+    }
+    const float scale = stage_scale(s, slot, parity, Octet<X>::magnitude(largest));
+    const uint32_t elements = shared_address(s.elements());
+    const int eights = g.octet_rows / kLanes;
+    const int lane = thread % kLanes;
+    // Two at once, so that one is read while the other is on its way.
+    for (Place place = first; place.eight < eights;) {
+      Octet<X> v[kAtOnce];
+      Place places[kAtOnce];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const int element = elements[octet * 8 + i];
-      const int channel = element >> 16;
-      from[i] = raw + (channel * g.row_values + lead(channel) + (element & 0xFFFF) * static_cast<int>(a.p.dilation)) *
-                          static_cast<int>(sizeof(X));
-    }
-    for (int group = warp; group < row_groups; group += kConverterThreads / 32) {
-      const int row = group * 8 + lane % 8;
-      const uint32_t position = row * static_cast<uint32_t>(a.p.stride) * static_cast<uint32_t>(sizeof(X));
-      Octet<X> v;
-      v.gather([&](int i) { return from[i] + position; });
-      v.template store<Products>(s.slot(slot) + g.raw_bytes, g.part_bytes, (octet * g.octet_rows + row) * 16, scale);
+      for (int i = 0; i < kAtOnce; ++i) {
+        places[i] = place;
+        advance(g, place);
+        const int row = min(places[i].eight, eights - 1) * kLanes + lane;
+        read(a, elements, raw, lead, row, places[i], v[i]);
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (places[i].eight >= eights) break;
+        const uint32_t row = places[i].octet * g.octet_rows + places[i].eight * kLanes + lane;
+        v[i].template store<Products>(s.slot(slot) + g.raw_bytes, g.part_bytes, row * 16, scale);
+      }
     }
   }
-}
+};
 
 // Walks over all stages of this block's tiles: convert(lead, slot, parity).
 template <class X, typename Convert>
@@ -295,19 +228,29 @@ __device__ __forceinline__ void convert_stages(const Arguments& a, const Shared&
   }
 }
 
-template <class X, int Products, bool Folded>
-__device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s) {
-  const SharedItems<X, Folded> items(a);
+template <class X, int Products, bool Folded, int Rounds>
+__device__ __forceinline__ void convert_rounds(const Arguments& a, const Shared& s) {
+  const SharedItems<X, Folded, Rounds> items(a);
   convert_stages<X>(a, s, [&](const Leads<X>& lead, int slot, int parity) {
     items.template convert<Products>(a, s, lead, slot, parity);
   });
 }
 
+template <class X, int Products, bool Folded>
+__device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s) {
+  constexpr int kFew = 3;
+  if constexpr (!Folded) {  // whose stages are seldom small
+    if (a.g.items() <= kFew * kConverterThreads) return convert_rounds<X, Products, Folded, kFew>(a, s);
+  }
+  convert_rounds<X, Products, Folded, kItemsPerThread>(a, s);
+}
+
 template <class X, int Products>
-__device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
+__device__ __forceinline__ void convert_values(const Arguments& a, const Shared& s) {
   if (a.g.flat) {
-    convert_stages<X>(
-        a, s, [&](const Leads<X>& lead, int slot, int parity) { convert_flat<X, Products>(a, s, lead, slot, parity); });
+    const FlatItems<X, Products> items(a.g);
+    convert_stages<X>(a, s,
+                      [&](const Leads<X>& lead, int slot, int parity) { items.convert(a, s, lead, slot, parity); });
   } else if (a.g.fold > 1) {
     convert_shared<X, Products, true>(a, s);
   } else {
@@ -318,10 +261,10 @@ __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
 template <int Products, bool Halves>
 __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
   if constexpr (Halves) {
-    if (a.x_type == DType::kFloat16) return convert<__half, 1>(a, s);
-    if (a.x_type == DType::kBFloat16) return convert<__nv_bfloat16, 1>(a, s);
+    if (a.x_type == DType::kFloat16) return convert_values<__half, 1>(a, s);
+    if (a.x_type == DType::kBFloat16) return convert_values<__nv_bfloat16, 1>(a, s);
   }
-  convert<float, Products>(a, s);
+  convert_values<float, Products>(a, s);
 }
 
 #endif

@@ -1,5 +1,5 @@
 #pragma once
-// The kernel of cuda.wgmma, see conv1d_wgmma.cu. Three .cu files compile it, so that it takes a third of the time.
+// The kernel of cuda.wgmma, see conv1d_wgmma.cu. Four .cu files compile it, so that it takes a quarter of the time.
 
 #include "layers/conv1d/conv1d_wgmma_convert.cuh"
 #include "layers/conv1d/conv1d_wgmma_loaders.cuh"
@@ -18,13 +18,16 @@ __device__ __forceinline__ void pin(float (&sum)[64]) {
 }
 
 // Starts the products of some steps of a stage: into `part`, or onto what it holds if `Add`. `low`: rows from high
-// octets to low ones. Straight code: the compiler waits after every product that it finds in a loop.
+// octets to low ones; `step_row`: a step a lane, rows to its high octets. Straight code: the compiler waits after every
+// product that it finds in a loop. Shuffles tell it what all lanes share, so that it is counted on with once a warp.
 template <Layout BlockLayout, int Products, bool Add, int Steps>
-__device__ __forceinline__ void start_steps(Operand w, Operand x, int low, uint32_t step_rows, float (&part)[64]) {
+__device__ __forceinline__ void start_steps(Operand w, Operand x, int low, int step_row, float (&part)[64]) {
   constexpr int kPartRows = block_shape(BlockLayout).rows * 2;
   int high[Steps];
 #pragma unroll
-  for (int step = 0; step < Steps; ++step) high[step] = load_shared<int>(step_rows + step * 4);
+  for (int step = 0; step < Steps; ++step) high[step] = __shfl_sync(~0U, step_row, step);
+  w.low = __shfl_sync(~0U, w.low, 0);
+  x.low = __shfl_sync(~0U, x.low, 0);
   begin_products();
   // Small terms first, all of them: each product that is added rounds the sum that it finds.
   if constexpr (Products > 1) {
@@ -46,18 +49,13 @@ __device__ __forceinline__ void start_steps(Operand w, Operand x, int low, uint3
 }
 
 template <Layout BlockLayout, int Products, bool Add>
-__device__ __forceinline__ void start_chunk(int steps, Operand w, Operand x, int low, uint32_t step_rows,
-                                            float (&part)[64]) {
-  switch (steps) {
-    case 1:
-      return start_steps<BlockLayout, Products, Add, 1>(w, x, low, step_rows, part);
-    case 2:
-      return start_steps<BlockLayout, Products, Add, 2>(w, x, low, step_rows, part);
-    case 3:
-      return start_steps<BlockLayout, Products, Add, 3>(w, x, low, step_rows, part);
-    default:
-      return start_steps<BlockLayout, Products, Add, 4>(w, x, low, step_rows, part);
+__device__ __forceinline__ void start_chunk(int steps, Operand w, Operand x, int low, int step_row, float (&part)[64]) {
+  if (steps > 2) {
+    if (steps == 3) return start_steps<BlockLayout, Products, Add, 3>(w, x, low, step_row, part);
+    return start_steps<BlockLayout, Products, Add, 4>(w, x, low, step_row, part);
   }
+  if (steps == 2) return start_steps<BlockLayout, Products, Add, 2>(w, x, low, step_row, part);
+  start_steps<BlockLayout, Products, Add, 1>(w, x, low, step_row, part);
 }
 
 // Where sums are long, two chunks are summed by the tensor cores, so that these have always work; where they are short,
@@ -76,13 +74,14 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   // By way of shared memory: numbers that are arguments the compiler would load anew in each round, and wait.
   const auto number = [&](Number which) { return load_shared<int>(s.number(which)); };
   const bool resident = number(kResident) != 0;
+  const int stages = number(kStages);
   const int slots = number(kSlots);
   const int slot_rows = number(kSlotRows);
   const int low = number(kLowRows);
   const int chunk_steps = number(kChunkSteps);
   const int sum_steps = number(kSumSteps);
   const int steps = number(kSteps);
-  const uint32_t step_rows = shared_address(s.step_rows());
+  const uint32_t my_step = shared_address(s.step_rows()) + lane % kMaxChunkSteps * 4;
   const uint32_t unscales = shared_address(&s.unscale(0));
   const uint32_t full = s.full(0);
   const uint32_t empty = s.empty(0);
@@ -96,19 +95,21 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
     weights = weight_slot.slot * number(kWeightRows);
   };
   const auto free_weights = [&](int slot) {
-    if (!resident && signals) arrive(s.weights_empty(slot));
+    if (signals) arrive(s.weights_empty(slot));
   };
   // The second warpgroup starts some stages after the first, so that one multiplies while the other stores. Weights
   // that follow in chunks do not let it.
-  int ahead = resident ? min(slots - 2, (number(kStages) + 1) / 2) : 0;
+  int ahead = resident ? min(slots - 2, (stages + 1) / 2) : 0;
   if (ahead > 0 && warpgroup == 1) asm volatile("bar.sync 2, 256;" ::: "memory");
   TileEnd<BlockLayout, Plain, Halves> end(a, s, lane);
+  cuda::await_kernels_before();  // for y and the residual
   for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
     end.begin(index);
     float least_unscale = a.exact_only ? 0.0F : 1.0F;
     float sum[64] = {};
     if (resident) weights = 0;
-    for (int stage = 0; stage < number(kStages); ++stage) {
+    for (int stage = 0; stage < stages; ++stage) {
+      int step_row = load_shared<int>(my_step);
       wait(full + stage_slot.slot * 8, stage_slot.parity);
       const float unscale_x = load_shared<float>(unscales + stage_slot.slot * 4);
       least_unscale = fminf(least_unscale, unscale_x);
@@ -119,21 +120,26 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
         float part[64];
         pin(part);
         await_weights();
-        start_chunk<BlockLayout, Products, false>(count, w.moved(weights), octets, low, step_rows + first * 4, part);
+        start_chunk<BlockLayout, Products, false>(count, w.moved(weights), octets, low, step_row, part);
         weights += count * step_weight_rows(BlockLayout, Products);
         if (more > 0) {
           const int before = weight_slot.slot;
-          weight_slot.advance(number(kWeightRing));
+          if (!resident) weight_slot.advance(number(kWeightRing));
           await_weights();
-          start_chunk<BlockLayout, Products, true>(more, w.moved(weights), octets, low, step_rows + (first + count) * 4,
-                                                   part);
+          step_row = load_shared<int>(my_step + (first + count) * 4);
+          start_chunk<BlockLayout, Products, true>(more, w.moved(weights), octets, low, step_row, part);
           weights += more * step_weight_rows(BlockLayout, Products);
-          wait_products<1>();
-          free_weights(before);
+          if (!resident) {
+            wait_products<1>();
+            free_weights(before);
+          }
         }
+        step_row = load_shared<int>(my_step + (first + sum_steps) * 4);
         wait_products<0>();
-        free_weights(weight_slot.slot);
-        weight_slot.advance(number(kWeightRing));
+        if (!resident) {
+          free_weights(weight_slot.slot);
+          weight_slot.advance(number(kWeightRing));
+        }
         if (first + sum_steps >= steps) {
           __syncwarp();  // after what all lanes have read of the stage
           if (signals) arrive(empty + stage_slot.slot * 8);
@@ -151,6 +157,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
       end.store(sum);
     }
   }
+  if (elected()) await_stores_read();
 }
 
 #endif
@@ -159,9 +166,10 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
 template <Layout BlockLayout, bool Plain, int Products, bool Halves>
 __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
 #ifdef STRAND_WGMMA
-  extern __shared__ __align__(128) uint8_t memory[];
+  extern __shared__ __align__(kStagingAlignment) uint8_t memory[];
   const Geometry& g = a.g;
   const Shared s(memory, g);
+  cuda::let_next_begin();
   if (threadIdx.x == 0) {
     for (int i = 0; i < kMaxSlots; ++i) {
       barrier_init(s.raw_full(i), 1);
@@ -178,8 +186,9 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
     for (int i = 0; i < kNumbers; ++i) s.numbers()[i] = numbers[i];
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
-  const int tables = g.steps + (g.flat ? g.octets * 8 : 0);
-  for (int i = threadIdx.x; i < tables; i += kThreads) s.step_rows()[i] = a.tables[i];
+  const int elements = g.elements();
+  for (int i = threadIdx.x; i < elements; i += kThreads) s.elements()[i] = flat_offset(a, a.tables[i]);
+  for (int i = threadIdx.x; i < g.steps; i += kThreads) s.step_rows()[i] = a.tables[elements + i];
   fence_shared_writes();
   __syncthreads();
   if (threadIdx.x >= 256) {
@@ -204,7 +213,8 @@ using KernelFunction = void (*)(Arguments);
 
 // At float32's accuracy, with an epilogue.
 KernelFunction fused_kernel(Layout layout);
-// Of one product, with an epilogue or without.
-KernelFunction single_kernel(Layout layout, bool plain, bool halves);
+// Of one product, with an epilogue or without; of float32 values, or where some are halves.
+KernelFunction single_kernel(Layout layout, bool plain);
+KernelFunction halves_kernel(Layout layout, bool plain);
 
 }  // namespace strand::layers::wgmma

@@ -17,14 +17,15 @@ using tensor::shared_address;
 using tensor::split;
 
 struct Arguments {
-  CUtensorMap map;  // of x, [batch and group][channel][position], where g.boxes > 0
+  CUtensorMap map;    // of x, [batch and group][channel][position], where g.boxes > 0
+  CUtensorMap y_map;  // where copies_lines: [positions / a line's][batch and channel][a line's], lines of 128 bytes
   const void* x;
   void* y;
   const float* weight;  // as PyTorch has it, for tiles that are computed in float32
   Conv1dStore store;
   const uint4* packed;
   const float* unscale;
-  const int32_t* tables;  // step_rows, then flat_elements
+  const int32_t* tables;  // flat_elements, then step_rows
   Conv1dProblem p;
   Geometry g;
   int64_t out_length;
@@ -37,11 +38,20 @@ struct Arguments {
   Divisor positions_by;       // g.positions; folded: g.octet_rows
   Divisor stride_by;
   bool exact_only;
-  int stride_shift;  // of p.interleave
+  bool copies_lines;  // whole rows of outputs go by tensor copies
+  int stride_shift;   // of p.interleave
   int divisor_shift;
   DType x_type;
   DType y_type;
 };
+
+// Where a flat octet's value, one of flat_elements, lies behind its row 0 in a slot: bytes, but for the lead of its
+// channel, of which what that depends on lies below.
+inline __device__ int32_t flat_offset(const Arguments& a, int32_t element) {
+  const int channel = element >> 16;
+  const int place = channel * a.g.row_values + (element & 0xFFFF) * static_cast<int>(a.p.dilation);
+  return place * a.g.element_bytes << 3 | (channel & 7);
+}
 
 struct Tile {
   int batch;
@@ -95,17 +105,15 @@ struct Edge {
 // Shared memory, carved up by offsets from its start.
 struct Shared {
   static constexpr int kNumbersAt = 512;
-  uint8_t* memory;  // aligned to 128 bytes
-  int tables_at;
-  int staging_at;
+  uint8_t* memory;  // behind the staging
+  int step_rows_at;
   int weights_at;
   int slots_at;
   int slot_bytes;
 
-  __device__ Shared(uint8_t* start, const Geometry& g) : memory(start) {
-    tables_at = kHeaderBytes;
-    staging_at = tables_at + ((g.steps + (g.flat ? g.octets * 8 : 0)) * 4 + 127) / 128 * 128;
-    weights_at = staging_at + kStagingBytes;
+  __device__ Shared(uint8_t* start, const Geometry& g) : memory(start + kStagingBytes) {
+    step_rows_at = kHeaderBytes + g.elements() * 4;
+    weights_at = g.table_bytes();
     slots_at = weights_at + g.weight_slots * g.weight_slot_bytes;
     slot_bytes = g.slot_bytes;
   }
@@ -124,11 +132,9 @@ struct Shared {
   __device__ Edge& edge(int slot) const { return reinterpret_cast<Edge*>(memory + 416)[slot]; }
   __device__ int* numbers() const { return reinterpret_cast<int*>(memory + kNumbersAt); }
   __device__ uint32_t number(Number which) const { return shared_address(memory) + kNumbersAt + which * 4; }
-  __device__ int32_t* step_rows() const { return reinterpret_cast<int32_t*>(memory + tables_at); }
-  __device__ int32_t* elements(const Geometry& g) const { return step_rows() + g.steps; }
-  __device__ uint32_t staging(int warp) const {
-    return shared_address(memory) + staging_at + warp * kStagedRows * kStagedColumns * 4;
-  }
+  __device__ int32_t* step_rows() const { return reinterpret_cast<int32_t*>(memory + step_rows_at); }
+  __device__ int32_t* elements() const { return reinterpret_cast<int32_t*>(memory + kHeaderBytes); }
+  __device__ uint32_t staging(int warp) const { return shared_address(memory) - kStagingBytes + warp * kStagedBytes; }
   __device__ uint32_t weights(int bytes) const { return shared_address(memory) + weights_at + bytes; }
   __device__ uint8_t* slot(int index) const { return memory + slots_at + index * slot_bytes; }
 };
@@ -342,18 +348,12 @@ __device__ void load_rows(const Arguments& a, const Shared& s, const Tile& tile,
     s.first_lead(slot) = place.lead.first;
     arrive_expecting(barrier, place.rows * bytes);
     uint32_t target = shared_address(s.slot(slot));
-    const X* from = place.source + place.start;
-    if (same_leads) {
-      from -= place.lead.first;
-#pragma unroll 4
-      for (int row = 0; row < place.rows; ++row, target += bytes, from += a.p.length) {
-        bulk_load(target, from, bytes, barrier);
-      }
-    } else {
-#pragma unroll 4
-      for (int row = 0; row < place.rows; ++row, target += bytes, from += a.p.length) {
-        bulk_load(target, from - place.lead(row), bytes, barrier);
-      }
+    // Each from the boundary of 16 bytes before it, to which its lead leads back.
+    auto from = reinterpret_cast<uint64_t>(place.source + place.start);
+    const uint64_t pitch = static_cast<uint64_t>(a.p.length) * sizeof(X);
+#pragma unroll 8
+    for (int row = 0; row < place.rows; ++row, target += bytes, from += pitch) {
+      bulk_load(target, from & ~uint64_t{15}, bytes, barrier);
     }
   }
   __syncwarp();

@@ -1,6 +1,7 @@
 #pragma once
 // The warp of cuda.wgmma that starts copies, whenever a ring has room.
 
+#include "engine/cuda_launch.h"
 #include "layers/conv1d/conv1d_wgmma_load.cuh"
 
 namespace strand::layers::wgmma {
@@ -76,6 +77,7 @@ __device__ void load(const Arguments& a, const Shared& s) {
   RowsWalk<X> rows{a, s};
   WeightsWalk weights{a, s};
   if (!follow) weights.load_resident();
+  cuda::await_kernels_before();  // for x
   while (!rows.done() || (follow && !weights.done())) {
     if (!rows.done() && (!follow || agreed(rows.has_room()))) rows.load();
     for (int i = 0; i < chunks && follow && !weights.done() && agreed(weights.has_room()); ++i) weights.load();

@@ -105,9 +105,8 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, kMaxChunkSteps)));
 }
 
-int64_t table_bytes(const Geometry& g) { return round_up((g.steps + (g.flat ? g.octets * 8 : 0)) * 4, 128); }
 int64_t weight_bytes(const Geometry& g) { return int64_t{g.weight_slots} * g.weight_slot_bytes; }
-int64_t fixed_bytes(const Geometry& g) { return kHeaderBytes + table_bytes(g) + kStagingBytes + weight_bytes(g); }
+int64_t fixed_bytes(const Geometry& g) { return kStagingBytes + g.table_bytes() + weight_bytes(g); }
 
 // As many stages in flight as fit, after the weights; false where two do not.
 bool fill_slots(const Geometry& laid_out, bool resident, int64_t limit, Geometry& result) {
@@ -289,11 +288,10 @@ std::vector<int32_t> step_rows(const Conv1dProblem& p, const Geometry& g) {
   return rows;
 }
 
-std::vector<int32_t> flat_elements(const Geometry& g) {
-  std::vector<int32_t> elements;
-  for (int i = 0; g.flat && i < g.octets * 8; ++i) {
-    const bool exists = i < g.stage_channels * g.stage_taps;
-    elements.push_back(exists ? i / g.stage_taps << 16 | i % g.stage_taps : 0);
+std::vector<int32_t> flat_elements(const Conv1dProblem& p, const Geometry& g) {
+  std::vector<int32_t> elements(static_cast<size_t>(g.elements()));
+  for (int i = 0; i < std::min(g.elements(), g.stage_channels * g.stage_taps); ++i) {
+    elements[static_cast<size_t>(flat_place(p, i))] = i / g.stage_taps << 16 | i % g.stage_taps;
   }
   return elements;
 }
@@ -322,7 +320,7 @@ PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<
       const int64_t local_c = c % g.stage_channels * g.fold + index % p.kernel_size % g.fold;
       const int64_t local_tap = tap % g.stage_taps;
       // Its place in the stage's reduction: step and value of the step.
-      const int64_t flat = local_c * g.stage_taps + local_tap;
+      const int64_t flat = flat_place(p, local_c * g.stage_taps + local_tap);
       const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels * g.fold / 16) + local_c / 16;
       const int64_t k = g.flat ? flat % 16 : local_c % 16;
       for (int part = 0; part < g.parts(); ++part) {

@@ -1,22 +1,17 @@
-// cuda.wgmma of one product, for precisions below float32's: see conv1d_wgmma.cu.
+// cuda.wgmma of one product, for precisions below float32's, of float32 values: see conv1d_wgmma.cu.
 
 #include "layers/conv1d/conv1d_wgmma_kernel.cuh"
 
 namespace strand::layers::wgmma {
-namespace {
 
-template <Layout BlockLayout>
-KernelFunction kernel_for(bool plain, bool halves) {
-  if (halves) return plain ? wgmma_kernel<BlockLayout, true, 1, true> : wgmma_kernel<BlockLayout, false, 1, true>;
-  return plain ? wgmma_kernel<BlockLayout, true, 1, false> : wgmma_kernel<BlockLayout, false, 1, false>;
-}
-
-}  // namespace
-
-KernelFunction single_kernel(Layout layout, bool plain, bool halves) {
-  if (layout == Layout::kStack) return kernel_for<Layout::kStack>(plain, halves);
-  return layout == Layout::kSplit ? kernel_for<Layout::kSplit>(plain, halves)
-                                  : kernel_for<Layout::kWide>(plain, halves);
+KernelFunction single_kernel(Layout layout, bool plain) {
+  if (layout == Layout::kStack) {
+    return plain ? wgmma_kernel<Layout::kStack, true, 1, false> : wgmma_kernel<Layout::kStack, false, 1, false>;
+  }
+  if (layout == Layout::kSplit) {
+    return plain ? wgmma_kernel<Layout::kSplit, true, 1, false> : wgmma_kernel<Layout::kSplit, false, 1, false>;
+  }
+  return plain ? wgmma_kernel<Layout::kWide, true, 1, false> : wgmma_kernel<Layout::kWide, false, 1, false>;
 }
 
 }  // namespace strand::layers::wgmma

@@ -37,52 +37,56 @@ struct OutputRows {
   __device__ bool aligned(int bytes) const { return ((at | static_cast<uint64_t>(pitch)) & (bytes - 1)) == 0; }
 };
 
-// Eight rows of 128 outputs on their way to y, a warp's own. Pieces of 32 bytes are permuted a row, against bank
-// conflicts. Where whole sectors are stored a row is shifted by what it begins after a boundary of 128 bytes of y, its
-// last outputs then before its first: so a piece of 16 bytes belongs in one of y, and 128 in one of its lines.
+// A lane's row of eight: see weight_row.
+__device__ __forceinline__ int row_of(int lane) { return (lane >> 2 & 3) * 2 + (lane >> 4); }
+
+// Where in a warp's eight rows of lines of 128 bytes a byte of a row lies: a line of all rows after another, whose
+// pieces of 16 bytes are swapped a row, against bank conflicts, as tensor copies do.
+__device__ __forceinline__ uint32_t staged(int row, int byte) {
+  return static_cast<uint32_t>((byte >> 7 << 10) + (row << 7) + ((byte ^ row << 4) & 0x70) + (byte & 15));
+}
+
+// Eight rows of 128 outputs on their way to y, a warp's own.
 struct Staging {
+  static constexpr int kLinesBytes = kStagedRows * 128;                 // of a line of all rows
+  static constexpr int kSectorsBytes = (kStagedColumns - kSector) * 4;  // of a row of which whole sectors are stored
   uint32_t memory;
   int lane;
 
-  static __device__ uint32_t permuted(int row, int column) {
-    return static_cast<uint32_t>((column ^ (row & 3) * 8) * 4 + row * kStagedColumns * 4);
-  }
-  // In a shifted row.
-  static __device__ uint32_t shifted(int row, int column) { return permuted(row, column & (kStagedColumns - 1)); }
-  // Floats from a boundary of 128 bytes.
-  static __device__ uint32_t shift_of(uint64_t row) { return static_cast<uint32_t>(row) >> 2 & 31; }
+  static __device__ uint32_t permuted(int row, int column) { return staged(row, column * 4); }
 
-  // This lane's outputs are positions 8 i + lane % 4 * 2 and the next one of row lane / 4: outputs(i).
+  // This lane's outputs are positions 8 i + lane % 4 * 2 and the next one of row row_of(lane): outputs(i).
   template <typename Outputs>
   __device__ __forceinline__ void put(const Outputs& outputs) const {
-    uint32_t to[4];
+    const uint32_t to = memory + permuted(row_of(lane), lane % 4 * 2);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) to[i] = memory + permuted(lane / 4, i * 8 + lane % 4 * 2);
-#pragma unroll
-    for (int i = 0; i < 16; ++i) store_shared2(to[i % 4] + i / 4 * 128, outputs(i));
+    for (int i = 0; i < 16; ++i) store_shared2((to ^ i % 4 * 32) + i / 4 * kLinesBytes, outputs(i));
   }
 
-  // The same in rows that are shifted; `shift`: of row lane / 4.
+  // The same of the outputs from `first` on that whole sectors hold, row after row.
   template <typename Outputs>
-  __device__ __forceinline__ void put_shifted(const Outputs& outputs, uint32_t shift) const {
-    const int row = lane >> 2;
-    const int first = (lane & 3) * 2 + static_cast<int>(shift);
-    // From four outputs to the next four there are 128 bytes, but for the last four, which may be the row's first.
-    uint32_t even[8];
-    uint32_t odd[8];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const int column = first + (i < 4 ? i : i + 8) * 8;
-      even[i] = memory + shifted(row, column);
-      odd[i] = memory + shifted(row, column + 1);
-    }
+  __device__ __forceinline__ void put_sectors(const Outputs& outputs, int first) const {
+    const int mine = lane % 4 * 2 - first;
+    const uint32_t to = memory + row_of(lane) * kSectorsBytes + mine * 4;
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
-      const int base = i < 12 ? i % 4 : i - 8;
-      const int further = i < 12 ? i / 4 * 128 : 0;
       const float2 v = outputs(i);
-      store_shared(even[base] + further, v.x);
-      store_shared(odd[base] + further, v.y);
+      // Of a lane's first and last outputs, 120 positions apart, one is among the 120.
+      if (i > 0 || mine >= 0) {
+        if (i < 15 || mine < 0) store_shared(to + i * 32, v.x);
+      }
+      if (i > 0 || mine + 1 >= 0) {
+        if (i < 15 || mine + 1 < 0) store_shared(to + i * 32 + 4, v.y);
+      }
+    }
+  }
+
+  // Copies them, of a row from its first beginning of a sector on.
+  __device__ __forceinline__ void copy_sectors(const OutputRows& y) const {
+    constexpr uint64_t kInSector = kSector * 4 - 1;
+#pragma unroll
+    for (int row = 0; row < kStagedRows; ++row) {
+      bulk_store((y.row(row) + kInSector) & ~kInSector, memory + row * kSectorsBytes, kSectorsBytes);
     }
   }
 
@@ -102,17 +106,15 @@ struct Staging {
   __device__ __forceinline__ void store_rows(const OutputRows& y) const {
     constexpr int kPieces = kStagedColumns / 32 / Width;  // of a row, a lane's
     const int mine = lane * Width;
-    uint32_t from[4];
-#pragma unroll
-    for (int row = 0; row < 4; ++row) from[row] = memory + permuted(row, mine);
     uint64_t to = y.at + mine * 4;
 #pragma unroll
     for (int half = 0; half < kStagedRows; half += 4) {
       Floats<Width> v[4][kPieces];
 #pragma unroll
       for (int row = 0; row < 4; ++row) {
+        const uint32_t from = memory + permuted(half + row, mine);
 #pragma unroll
-        for (int i = 0; i < kPieces; ++i) v[row][i].load(from[row] + (half * kStagedColumns + i * 32 * Width) * 4);
+        for (int i = 0; i < kPieces; ++i) v[row][i].load(from + i * Width * kLinesBytes);
       }
 #pragma unroll
       for (int row = 0; row < 4; ++row, to += y.pitch) {
@@ -122,54 +124,17 @@ struct Staging {
     }
   }
 
-  // Eight shifted rows, of each the 15 sectors that it has as a whole: its first four lines in pieces of 16 bytes, then
-  // the fifths of four rows at once.
-  __device__ __forceinline__ void store_sectors(const OutputRows& y) const {
-    constexpr uint32_t kLine = 128;
-    constexpr uint32_t kBytes = (kStagedColumns - kSector) * 4;
-    constexpr uint32_t kInSector = kSector * 4 - 1;
-    uint32_t from[4];
-#pragma unroll
-    for (int row = 0; row < 4; ++row) from[row] = memory + permuted(row, lane * 4);
-    const uint32_t mine = lane * 16;
-    uint64_t to = y.at + mine;
-#pragma unroll
-    for (int half = 0; half < kStagedRows; half += 4) {
-      Floats<4> v[4];
-#pragma unroll
-      for (int row = 0; row < 4; ++row) v[row].load(from[row] + half * kStagedColumns * 4);
-#pragma unroll
-      for (int row = 0; row < 4; ++row, to += y.pitch) {
-        const uint32_t shift = (static_cast<uint32_t>(to) - mine) & (kLine - 1);
-        const uint32_t begin = (shift + kInSector) & ~kInSector;
-        if (mine >= begin && mine < begin + kBytes) v[row].store(reinterpret_cast<float*>(to - shift));
-      }
-    }
-#pragma unroll
-    for (int half = 0; half < kStagedRows; half += 4) {
-      const int row = half + (lane >> 3);
-      const uint32_t place = (lane & 7) * 16;
-      const uint64_t begin = y.row(row);
-      const uint32_t shift = shift_of(begin) * 4;
-      const uint32_t end = ((shift + kInSector) & ~kInSector) + kBytes;
-      if (kStagedColumns * 4 + place >= end) continue;
-      Floats<4> v;
-      v.load(memory + permuted(row, (lane & 7) * 4));
-      v.store(reinterpret_cast<float*>(begin + kStagedColumns * 4 + place - shift));
-    }
-  }
-
   // Up to eight rows, of each what it stores, float by float.
-  __device__ __forceinline__ void store_some(const Arguments& a, const OutputRows& y, int rows, int64_t position,
-                                             bool are_shifted) const {
+  __device__ __forceinline__ void store_some(const Arguments& a, const OutputRows& y, int rows,
+                                             int64_t position) const {
 #pragma unroll 1
     for (int row = 0; row < rows; ++row) {
       const uint64_t begin = y.row(row);
-      const int shift = are_shifted ? static_cast<int>(shift_of(begin)) : 0;
       const Stored stored(a, begin, position);
+      const uint32_t from = memory + permuted(row, lane);
       Floats<1> v[kStagedColumns / 32];
 #pragma unroll
-      for (int i = 0; i < kStagedColumns / 32; ++i) v[i].load(memory + shifted(row, lane + i * 32 + shift));
+      for (int i = 0; i < kStagedColumns / 32; ++i) v[i].load(from + i * kLinesBytes);
 #pragma unroll
       for (int i = 0; i < kStagedColumns / 32; ++i) {
         const int column = lane + i * 32;
@@ -188,16 +153,13 @@ struct Staging {
     const bool whole = begin == 0 && end == kStagedColumns * between.stride;
     const uint32_t step = (32 * Width >> a.stride_shift) * 4;
     for (int first_row = 0; first_row < rows; first_row += between.phases(), y += between.length) {
-      uint32_t row_at[Width];
-      uint32_t swap[Width];  // as permuted() does
+      int row[Width];
       uint32_t at[Width];
       bool has_taps[Width];
 #pragma unroll
       for (int i = 0; i < Width; ++i) {
         const int within = (lane * Width + i) & (between.stride - 1);
-        const int row = first_row + (within >> a.divisor_shift);
-        row_at[i] = memory + row * kStagedColumns * 4;
-        swap[i] = (row & 3) * 32;
+        row[i] = first_row + (within >> a.divisor_shift);
         at[i] = (lane * Width + i) >> a.stride_shift << 2;
         has_taps[i] = (within & (between.divisor - 1)) == 0;
       }
@@ -210,7 +172,7 @@ struct Staging {
         for (int piece = 0; piece < kPieces; ++piece) {
 #pragma unroll
           for (int i = 0; i < Width; ++i) {
-            const float z = load_shared<float>(row_at[i] + (at[i] ^ swap[i]));
+            const float z = load_shared<float>(memory + staged(row[i], static_cast<int>(at[i])));
             v[piece][i] = has_taps[i] ? z : other;
             at[i] += step;
           }
@@ -224,24 +186,23 @@ struct Staging {
   }
 };
 
-// The same of outputs that are stored as halves: rows of 64 pairs, permuted in fours against bank conflicts.
+// The same of outputs that are stored as halves: rows of 64 pairs.
 template <class Y>
 struct HalfStaging {
-  static constexpr int kRowBytes = kStagedColumns * 2;
   uint32_t memory;
   int lane;
 
   // Where a row's pair lies: of columns 2 * pair and the next.
-  __device__ uint32_t at(int row, int pair) const { return memory + row * kRowBytes + (pair ^ row * 4) * 4; }
+  __device__ uint32_t at(int row, int pair) const { return memory + staged(row, pair * 4); }
 
   // As Staging's.
   template <typename Outputs>
   __device__ __forceinline__ void put(const Outputs& outputs) const {
-    const int row = lane >> 2;
+    const uint32_t to = at(row_of(lane), lane & 3);
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
       const float2 v = outputs(i);
-      store_shared_bits(at(row, i * 4 + (lane & 3)), to_pair<Y>(v.x, v.y));
+      store_shared_bits((to ^ i % 8 * 16) + i / 8 * Staging::kLinesBytes, to_pair<Y>(v.x, v.y));
     }
   }
 
@@ -263,7 +224,7 @@ struct HalfStaging {
 #pragma unroll
       for (int row = 0; row < kStagedRows; ++row) {
         store_global(y.row(row) + lane * 4, load_shared<uint32_t>(at(row, lane)));
-        store_global(y.row(row) + (lane + 32) * 4, load_shared<uint32_t>(at(row, lane + 32)));
+        store_global(y.row(row) + (lane + 32) * 4, load_shared<uint32_t>(at(row, lane) + Staging::kLinesBytes));
       }
     } else {
       store_some(y, kStagedRows, kStagedColumns);
@@ -274,11 +235,11 @@ struct HalfStaging {
   __device__ __forceinline__ void store_some(const OutputRows& y, int rows, int columns) const {
 #pragma unroll 2
     for (int row = 0; row < rows; ++row) {
+      const uint32_t from = at(row, lane / 2) + lane % 2 * 2;
       uint32_t v[kStagedColumns / 32];
 #pragma unroll
       for (int i = 0; i < kStagedColumns / 32; ++i) {
-        const int column = lane + i * 32;
-        v[i] = load_shared_half(at(row, column / 2) + column % 2 * 2);
+        v[i] = load_shared_half((from ^ i % 2 * 64) + i / 2 * Staging::kLinesBytes);
       }
       const uint64_t to = y.row(row);
 #pragma unroll

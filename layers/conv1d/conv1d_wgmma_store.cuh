@@ -91,7 +91,8 @@ struct TileEnd {
   using MyPart = Part<BlockLayout>;
   static constexpr bool kStack = BlockLayout == Layout::kStack;
   static constexpr int kInner = 256;
-  static constexpr int kHalves = kStack ? 1 : 2;  // rows lane / 4 and, but in a stack, 8 more
+  static constexpr int kCopied = 512;             // all rows are whole, and go by tensor copies
+  static constexpr int kHalves = kStack ? 1 : 2;  // rows row_of(lane) and, but in a stack, 8 more
   const Arguments& a;
   Staging staging;
   int lane;
@@ -102,8 +103,8 @@ struct TileEnd {
   int first_sum = 0;  // the same in the group
   float unscale[kHalves];
   float bias[kHalves];
-  int ends = 0;    // how many outputs there are in a row, and kInner if it goes on before and after them
-  uint64_t y = 0;  // where the warp's first one is
+  int ends = 0;    // how many outputs there are in a row, and kInner if it goes on before and after them; or kCopied
+  uint64_t y = 0;  // where the warp's first one is; if kCopied its row of all batches, and below it its line
 
   __device__ TileEnd(const Arguments& arguments, const Shared& s, int my_lane)
       : a(arguments),
@@ -119,6 +120,18 @@ struct TileEnd {
     // Where weights are resident, the grid is a multiple of their blocks.
     const bool same_block = a.g.resident || a.blocks_by.value == 1;
     if (!same_block || index == static_cast<int>(blockIdx.x)) begin_block();
+    const int position = MyPart::first_position(a, tile);
+    const bool whole_rows = first_result() + kStagedRows * (gated ? 1 : kHalves) <= results;
+    if (a.copies_lines && whole_rows && position + kPartColumns <= static_cast<int>(a.out_length)) {
+      ends = kCopied;
+      const int row = tile.batch * static_cast<int>(a.store.channels) + tile.group * results + first_result();
+      y = static_cast<uint64_t>(row) << 32 | static_cast<uint32_t>(position * y_bytes() / 128);
+    } else {
+      find_ends();
+    }
+  }
+
+  __device__ __forceinline__ void find_ends() {
     const int64_t row = tile.batch * a.store.channels + int64_t{tile.group} * results + first_result();
     const int64_t position = MyPart::first_position(a, tile);
     const int64_t left = a.out_length - position;
@@ -135,9 +148,9 @@ struct TileEnd {
     first_sum = block_in_group * MyPart::kShape.channels + first_row;
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
-      unscale[half] = a.unscale[int64_t{tile.block} * MyPart::kShape.channels + first_row + half * 8 + lane / 4];
+      unscale[half] = a.unscale[int64_t{tile.block} * MyPart::kShape.channels + first_row + half * 8 + row_of(lane)];
       bias[half] = 0;
-      const int row = first_sum + half * 8 + lane / 4;
+      const int row = first_sum + half * 8 + row_of(lane);
       if (Plain && a.store.bias != nullptr && row < a.group_out)
         bias[half] = a.store.bias[tile.group * a.group_out + row];
     }
@@ -147,10 +160,6 @@ struct TileEnd {
   __device__ int first_result() const { return gated ? first_sum / 2 : first_sum; }
 
   __device__ __forceinline__ void store(float (&sum)[64]) const {
-    if (ends == 0) return;
-    const bool sectors = a.g.stored_columns < kPartColumns;
-    const bool interleaves = Plain && a.p.interleave.length > 0;
-    OutputRows out(y, a.out_length, y_bytes());
     if constexpr (kStack) {
 #pragma unroll
       for (int i = 0; i < 64; i += 4) {
@@ -158,62 +167,64 @@ struct TileEnd {
         sum[i + 1] += sum[i + 3];
       }
     }
+    if (ends == 0) return;
+    if (ends == kCopied) {
+      each_half([&](int half) {
+        await_copies();
+        finish_rows(sum, half, kStagedRows, [&](const auto& outputs) { put(outputs); });
+        copy_staged([&] {
+          const int row = static_cast<int>(y >> 32) + half * kStagedRows;
+          tensor_store(&a.y_map, staging.memory, row, static_cast<int>(y));
+        });
+      });
+      return;
+    }
+    const bool whole_rows = first_result() + kStagedRows * (gated ? 1 : kHalves) <= results;
+    if (a.g.stored_columns < kPartColumns && (ends & kInner) != 0 && whole_rows) {
+      OutputRows out(y, a.out_length, 4);
+      each_half([&](int half) {
+        await_copies();
+        const int first = -static_cast<int>(static_cast<uint32_t>(out.row(row_of(lane))) / 4) & (kSector - 1);
+        finish_rows(sum, half, kStagedRows, [&](const auto& outputs) { staging.put_sectors(outputs, first); });
+        copy_staged([&] { staging.copy_sectors(out); });
+        out.at += kStagedRows * out.pitch;
+      });
+      return;
+    }
+    await_copies();
+    store_ends(sum);
+  }
+
+  template <class Each>
+  __device__ __forceinline__ void each_half(const Each& each) const {
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      if (half == 0 || !gated) each(half);
+    }
+  }
+
+  // Rows that end within the tile, or can't be copied.
+  __device__ __forceinline__ void store_ends(float (&sum)[64]) const {
+    const bool sectors = a.g.stored_columns < kPartColumns;  // of each row other columns
+    const bool interleaves = Plain && a.p.interleave.length > 0;
+    OutputRows out(y, a.out_length, y_bytes());
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
       const int first = first_result() + half * 8;
       const int rows = min(kStagedRows, results - first);
       if (rows <= 0 || (gated && half == 1)) break;
-      const auto put = [&](const auto& outputs) {
-        if (Halves && a.y_type == DType::kFloat16) return HalfStaging<__half>{staging.memory, lane}.put(outputs);
-        if (Halves && a.y_type == DType::kBFloat16)
-          return HalfStaging<__nv_bfloat16>{staging.memory, lane}.put(outputs);
-        if (!sectors) return staging.put(outputs);
-        staging.put_shifted(outputs, Staging::shift_of(out.row(lane >> 2)));
-      };
-      if constexpr (Plain) {
-        put([&](int i) {
-          return make_float2(fmaf(sum[i * 4 + half * 2], unscale[half], bias[half]),
-                             fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]));
-        });
-      } else {
-        const int64_t channel = int64_t{tile.group} * results + min(first + lane / 4, results - 1);
-        const auto finish = a.store.at<Halves>(tile.batch, channel);
-        const int64_t mine = MyPart::first_position(a, tile) + lane % 4 * 2;
-        const int64_t end = lane / 4 < rows ? a.out_length : 0;
-        float even[16];
-        float odd[16];
-#pragma unroll
-        for (int i = 0; i < 16; ++i) {
-          even[i] = sum[i * 4 + half * 2] * unscale[half];
-          odd[i] = sum[i * 4 + half * 2 + 1] * unscale[half];
-        }
-        if (gated) {
-          float gates[16];
-#pragma unroll
-          for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 2] * unscale[kHalves - 1];
-          finish(even, gates, mine, 8, end);
-#pragma unroll
-          for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 3] * unscale[kHalves - 1];
-          finish(odd, gates, mine + 1, 8, end);
-        } else {
-          finish(even, mine, 8, end);
-          finish(odd, mine + 1, 8, end);
-        }
-        put([&](int i) { return make_float2(even[i], odd[i]); });
-      }
+      finish_rows(sum, half, rows, [&](const auto& outputs) { put(outputs); });
       if (interleaves) {
         interleave(first, rows);
       } else {
         __syncwarp();
-        const bool whole = rows == kStagedRows && (ends & (sectors ? kInner : kPartColumns)) != 0;
+        const bool whole = rows == kStagedRows && (ends & kPartColumns) != 0;
         if (Halves && a.y_type == DType::kFloat16) {
           store_halves<__half>(out, rows, whole);
         } else if (Halves && a.y_type == DType::kBFloat16) {
           store_halves<__nv_bfloat16>(out, rows, whole);
-        } else if (!whole) {
-          staging.store_some(a, out, rows, MyPart::first_position(a, tile), sectors);
-        } else if (sectors) {
-          staging.store_sectors(out);
+        } else if (!whole || sectors) {
+          staging.store_some(a, out, rows, MyPart::first_position(a, tile));
         } else {
           staging.store_rows(out);
         }
@@ -221,6 +232,68 @@ struct TileEnd {
         out.at += kStagedRows * out.pitch;
       }
     }
+  }
+
+  template <class Outputs>
+  __device__ __forceinline__ void put(const Outputs& outputs) const {
+    if (Halves && a.y_type == DType::kFloat16) return HalfStaging<__half>{staging.memory, lane}.put(outputs);
+    if (Halves && a.y_type == DType::kBFloat16) return HalfStaging<__nv_bfloat16>{staging.memory, lane}.put(outputs);
+    staging.put(outputs);
+  }
+
+  // put(outputs) with what this lane has of the first or second eight rows, of which there are `rows`, finished.
+  template <class Put>
+  __device__ __forceinline__ void finish_rows(float (&sum)[64], int half, int rows, const Put& put) const {
+    if constexpr (Plain) {
+      put([&](int i) {
+        return make_float2(fmaf(sum[i * 4 + half * 2], unscale[half], bias[half]),
+                           fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]));
+      });
+    } else {
+      const int first = first_result() + half * 8;
+      const int64_t channel = int64_t{tile.group} * results + min(first + row_of(lane), results - 1);
+      const auto finish = a.store.at<Halves>(tile.batch, channel);
+      const int64_t mine = MyPart::first_position(a, tile) + lane % 4 * 2;
+      const int64_t end = row_of(lane) < rows ? a.out_length : 0;
+      float even[16];
+      float odd[16];
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        even[i] = sum[i * 4 + half * 2] * unscale[half];
+        odd[i] = sum[i * 4 + half * 2 + 1] * unscale[half];
+      }
+      if (gated) {
+        float gates[16];
+#pragma unroll
+        for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 2] * unscale[kHalves - 1];
+        finish(even, gates, mine, 8, end);
+#pragma unroll
+        for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 3] * unscale[kHalves - 1];
+        finish(odd, gates, mine + 1, 8, end);
+      } else {
+        finish(even, mine, 8, end);
+        finish(odd, mine + 1, 8, end);
+      }
+      put([&](int i) { return make_float2(even[i], odd[i]); });
+    }
+  }
+
+  // Until what this warp has staged before is on its way.
+  __device__ __forceinline__ void await_copies() const {
+    if (elected()) await_stores_read();
+    __syncwarp();
+  }
+
+  // What is staged, by copies that one lane starts.
+  template <class Start>
+  __device__ __forceinline__ void copy_staged(const Start& start) const {
+    fence_shared_writes();
+    __syncwarp();
+    if (elected()) {
+      start();
+      commit_stores();
+    }
+    __syncwarp();
   }
 
   template <class Y>

@@ -5,7 +5,7 @@ include(CMakePackageConfigHelpers)
 # "engine/session.h" means the same in the tree and outside.
 foreach(folder engine layers graphs)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/strand COMPONENT development
-    FILES_MATCHING PATTERN "*.h" PATTERN "cuda_check.h" EXCLUDE PATTERN "*_cpu.h" EXCLUDE PATTERN "include" EXCLUDE)
+    FILES_MATCHING PATTERN "*.h" PATTERN "cuda_check.h" EXCLUDE PATTERN "cuda_launch.h" EXCLUDE PATTERN "*_cpu.h" EXCLUDE PATTERN "include" EXCLUDE)
 endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/graphs/include/strand/strand.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/strand
   COMPONENT development)

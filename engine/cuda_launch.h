@@ -1,0 +1,55 @@
+#pragma once
+// For .cu files only: kernels that begin while the one before them ends.
+
+#include <cstddef>
+#include <utility>
+
+#include "engine/cuda_check.h"
+
+namespace strand::cuda {
+
+// Starts a kernel that, from compute capability 9.0 on, may begin before those before it in the stream have ended: what
+// it does first then costs no time. It waits for them itself (after_kernels_before) ahead of touching anything that
+// they or kernels before them read or write, and lets the next one begin (let_next_begin).
+template <class... Parameters, class... Given>
+void launch_early(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, size_t shared_bytes,
+                  cudaStream_t stream, Given&&... given) {
+  constexpr int kFirstMajor = 9;
+  int device = 0;
+  int major = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(blocks);
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = major >= kFirstMajor ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kernel, std::forward<Given>(given)...), "cudaLaunchKernelEx");
+}
+
+#ifdef __CUDACC__
+__device__ __forceinline__ void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void await_kernels_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// A pointer that those kernels write through, from then on: so no load of what a kernel thinks constant moves ahead.
+template <class T>
+__device__ __forceinline__ T* after_kernels_before(T* pointer) {
+  await_kernels_before();
+  asm volatile("" : "+l"(pointer)::"memory");
+  return pointer;
+}
+#endif
+
+}  // namespace strand::cuda
