@@ -28,7 +28,9 @@ void launch_early(void (*kernel)(Parameters...), unsigned blocks, unsigned threa
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &early;
+#if CUDART_VERSION >= 12030  // before that such launches can't be captured
   config.numAttrs = major >= kFirstMajor ? 1 : 0;
+#endif
   check(cudaLaunchKernelEx(&config, kernel, std::forward<Given>(given)...), "cudaLaunchKernelEx");
 }
 

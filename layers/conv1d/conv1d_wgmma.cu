@@ -12,8 +12,8 @@
 //              length does); zeros beside them are written over by the converters, other padding by the copying warp.
 //              They are converted once for all taps, over themselves (flat: behind them).
 // Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
-// Output       through shared memory: by a tensor copy for eight rows where they begin at multiples of 16 bytes; else 8 or
-//              4 bytes a lane, as the beginnings of all rows allow, or a bulk copy a row of its whole sectors; a
+// Output       through shared memory: by a tensor copy for eight rows where they begin at multiples of 16 bytes; else 8
+//              or 4 bytes a lane, as the beginnings of all rows allow, or a bulk copy a row of its whole sectors; a
 //              ConvTranspose1d's phases are interleaved on the way.
 // Halves       x, the residual and y of a single product may be stored as float16 or bfloat16; float16 is not scaled.
 // Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
@@ -139,7 +139,8 @@ bool encode_y(Arguments& a) {
   constexpr cuuint64_t kLine = 128;
   const auto bytes = static_cast<cuuint64_t>(bytes_stored(a.y_type));
   const auto length = static_cast<cuuint64_t>(a.out_length);
-  if (a.g.stored_columns < kPartColumns || a.p.interleave.length > 0 || length * bytes % 16 != 0) return false;
+  const bool lines = a.g.stored_columns == kPartColumns && a.p.interleave.length == 0 && length * bytes % 16 == 0;
+  if (!lines || a.out_length < kPartColumns) return false;  // no tile is whole
   const cuuint64_t sizes[] = {kLine / bytes, static_cast<cuuint64_t>(a.p.batch * a.store.channels),
                               length * bytes / kLine};
   const cuuint64_t strides[] = {length * bytes, kLine};
