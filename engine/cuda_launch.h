@@ -9,12 +9,13 @@
 namespace strand::cuda {
 
 // Starts a kernel that, from compute capability 9.0 on, may begin before those before it in the stream have ended: what
-// it does first then costs no time. It waits for them itself (after_kernels_before) ahead of touching anything that
-// they or kernels before them read or write, and lets the next one begin (let_next_begin).
+// it does first then costs no time. It waits for them itself (await_kernels_before) ahead of touching anything that
+// they or kernels before them read or write, and lets the next one begin (let_next_begin). Every block has to wait
+// before it ends: the next kernel waits for this one alone.
 template <class... Parameters, class... Given>
 void launch_early(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, size_t shared_bytes,
                   cudaStream_t stream, Given&&... given) {
-  constexpr int kFirstMajor = 9;
+  [[maybe_unused]] constexpr int kFirstMajor = 9;
   int device = 0;
   int major = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
@@ -44,13 +45,6 @@ __device__ __forceinline__ void await_kernels_before() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
-}
-// A pointer that those kernels write through, from then on: so no load of what a kernel thinks constant moves ahead.
-template <class T>
-__device__ __forceinline__ T* after_kernels_before(T* pointer) {
-  await_kernels_before();
-  asm volatile("" : "+l"(pointer)::"memory");
-  return pointer;
 }
 #endif
 

@@ -137,7 +137,6 @@ void check_boxes(const Conv1dProblem& p, const Geometry& g) {
   CHECK(g.stage_channels * g.row_values * g.element_bytes % 128 == 0);
   CHECK(g.boxes * g.box_step >= g.positions);
   CHECK(g.boxes * g.stage_channels * g.row_values * g.element_bytes <= g.slot_bytes);
-  CHECK(g.boxes * g.stage_channels * g.row_values <= 1 << 16);  // places of raw values have 16 bits
   const int64_t lead = largest_lead(p, g);
   for (int channel = 0; channel < g.stage_channels; ++channel) {
     for (int position = 0; position < g.positions; ++position) {
@@ -221,7 +220,6 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       CHECK(g.octets * 8 <= kMaxElements);
       CHECK(g.pitch >= g.positions + largest_lead(p, g));
       CHECK(g.raw_bytes + g.parts() * g.part_bytes <= g.slot_bytes);
-      CHECK(g.stage_channels * g.pitch <= 1 << 16);  // places of raw values have 16 bits
       CHECK(g.stage_channels * g.pitch * element_bytes <= (g.flat ? g.raw_bytes : g.slot_bytes));
       CHECK((g.resident ? g.total_steps() : g.chunk_steps) * g.step_bytes() <= g.weight_slot_bytes);
       if (!g.flat) CHECK(g.items() <= kConverterThreads * kItemsPerThread);

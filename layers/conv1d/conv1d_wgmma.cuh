@@ -177,14 +177,14 @@ __device__ __forceinline__ void tensor_load(uint32_t target, const CUtensorMap* 
       "l"(map), "r"(position), "r"(channel), "r"(group), "r"(barrier)
       : "memory");
 }
-// A box from shared memory, which has the map's swizzle, to global memory; until those that this lane
-// started are read from there.
+// A box from shared memory, which has the map's swizzle, to global memory.
 __device__ __forceinline__ void tensor_store(const CUtensorMap* map, uint32_t source, int row, int line) {
   asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(map), "r"(0),
                "r"(row), "r"(line), "r"(source)
                : "memory");
 }
-// The same of bytes side by side, from and to multiples of 16; and of those that one lane started, the end.
+// The same of bytes side by side, from and to multiples of 16; then, of all that one lane started, the end, and until
+// they are read from shared memory.
 __device__ __forceinline__ void bulk_store(uint64_t target, uint32_t source, int bytes) {
   asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(target), "r"(source), "r"(bytes)
                : "memory");

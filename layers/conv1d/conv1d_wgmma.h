@@ -155,7 +155,8 @@ constexpr int64_t flat_place(const Conv1dProblem& problem, int64_t value) {
 }
 
 // The row of the weight operand that holds (part 0: the high, 1: the low half of) a block's output channel, and in
-// which part of a step it lies.
+// which part of a step it lies. Of eight channels the even ones come first: so lanes that stage outputs together write
+// to every other row of eight, which lie in different banks (row_of).
 struct WeightRow {
   int part;
   int row;

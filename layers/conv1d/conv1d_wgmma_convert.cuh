@@ -31,8 +31,8 @@ inline __device__ float stage_scale(const Shared& s, int slot, int parity, float
 
 // Octets of 8 channels at a position, or if folded of 8 neighbours in a channel, over the raw rows that they are made
 // of. A thread has the same ones in all stages, one a round, so that where each comes from and goes to is found once.
-// Threads that have none in a round make the stage's last one once more: a round has no branches. A warp that has none
-// is left out of the last two.
+// Threads that have none in a round make the stage's last one once more: a round has no branches, but for warps
+// that have none in the last two.
 template <class X, bool Folded, int Rounds>
 struct SharedItems {
   static constexpr int kBytes = sizeof(X);

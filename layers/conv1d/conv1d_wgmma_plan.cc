@@ -200,7 +200,7 @@ std::string why_not(const Conv1dProblem& p) {
   if (p.epilogue.gated && p.groups > 1) return "the halves of a gate lie in different groups";
   if (p.stride > kMaxStride) return "stride above " + std::to_string(kMaxStride);
   if (p.length > kMaxIndex || p.pad_left > kMaxIndex || p.pad_right > kMaxIndex ||
-      p.dilation > kMaxIndex / std::max<int64_t>(p.kernel_size, 1)) {
+      p.length + p.pad_left + p.pad_right > kMaxIndex || p.dilation > kMaxIndex / std::max<int64_t>(p.kernel_size, 1)) {
     return "positions past 2^28";
   }
   return "";
