@@ -8,18 +8,13 @@
 
 namespace strand::cuda {
 
-// Starts a kernel that, from compute capability 9.0 on, may begin before those before it in the stream have ended: what
-// it does first then costs no time. It waits for them itself (await_kernels_before) ahead of touching anything that
-// they or kernels before them read or write, and lets the next one begin (let_next_begin). Every block has to wait
+// Starts a kernel, of compute capability 9.0 or later, that may begin before those before it in the stream have ended:
+// what it does first then costs no time. It waits for them itself (await_kernels_before) ahead of touching anything
+// that they or kernels before them read or write, and lets the next one begin (let_next_begin). Every block has to wait
 // before it ends: the next kernel waits for this one alone.
 template <class... Parameters, class... Given>
 void launch_early(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, size_t shared_bytes,
                   cudaStream_t stream, Given&&... given) {
-  [[maybe_unused]] constexpr int kFirstMajor = 9;
-  int device = 0;
-  int major = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
@@ -30,7 +25,7 @@ void launch_early(void (*kernel)(Parameters...), unsigned blocks, unsigned threa
   config.stream = stream;
   config.attrs = &early;
 #if CUDART_VERSION >= 12030  // before that such launches can't be captured
-  config.numAttrs = major >= kFirstMajor ? 1 : 0;
+  config.numAttrs = 1;
 #endif
   check(cudaLaunchKernelEx(&config, kernel, std::forward<Given>(given)...), "cudaLaunchKernelEx");
 }

@@ -61,9 +61,8 @@ TEST_CASE("conv1d: long and odd rows of outputs") {
   check_all(cases);
 }
 
-// How cuda.wgmma brings rows of inputs and outputs depends on where in 16 bytes, and in a sector, they begin: of one
-// kind or of several, from before the input on, cut into boxes side by side, folded, in groups; outputs that fill no
-// eight rows.
+// How cuda.wgmma copies rows of inputs and outputs depends on where in 16 bytes, and in a sector, they begin: from
+// before the input on, cut into boxes side by side, folded, in groups; outputs that fill no eight rows.
 TEST_CASE("conv1d: rows of all alignments") {
   // Several tiles a block of threads: what is staged is used again.
   std::vector<Conv1dCase> cases = {{2, 64, 128, 12000, 3, 1, 1, 1}, {2, 64, 128, 12001, 3, 1, 1, 1}};

@@ -12,9 +12,9 @@
 //              length does); zeros beside them are written over by the converters, other padding by the copying warp.
 //              They are converted once for all taps, over themselves (flat: behind them).
 // Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
-// Output       through shared memory: by a tensor copy for eight rows where they begin at multiples of 16 bytes; else 8
-//              or 4 bytes a lane, as the beginnings of all rows allow, or a bulk copy a row of its whole sectors; a
-//              ConvTranspose1d's phases are interleaved on the way.
+// Output       through shared memory: by a tensor copy for eight rows where they begin at multiples of 16 bytes; else
+//              4, 2 or 1 values a lane, as the beginnings of all rows allow, or a bulk copy a row of its whole sectors;
+//              a ConvTranspose1d's phases are interleaved on the way.
 // Halves       x, the residual and y of a single product may be stored as float16 or bfloat16; float16 is not scaled.
 // Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
 
@@ -41,10 +41,7 @@ KernelFunction kernel_for(const Conv1dProblem& p, const Geometry& g, const Prepa
     const bool halves = std::ranges::any_of(args.inputs, half) || std::ranges::any_of(args.outputs, half);
     return halves ? halves_kernel(g.layout, plain) : single_kernel(g.layout, plain);
   }
-  if (!plain) return fused_kernel(g.layout);
-  if (g.layout == Layout::kStack) return wgmma_kernel<Layout::kStack, true, 3, false>;
-  return g.layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, true, 3, false>
-                                    : wgmma_kernel<Layout::kWide, true, 3, false>;
+  return plain ? kernel_of<true, 3, false>(g.layout) : fused_kernel(g.layout);
 }
 
 int64_t channel_blocks(const Conv1dProblem& p, const Geometry& g) {
@@ -110,13 +107,14 @@ PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
   return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(encoder);
 }
 
-// A map of values of 2 or 4 bytes whose box is copied at once, or false where there can be none.
+// A map of values of 2 or 4 bytes whose box is copied at once, or false where there can be none, as for what does not
+// begin at a multiple of 16 bytes.
 bool encode(CUtensorMap& map, cuuint64_t bytes, cuuint32_t rank, const void* base, const cuuint64_t* sizes,
             const cuuint64_t* strides, const cuuint32_t* box, CUtensorMapSwizzle swizzle) {
   const auto encoder = tensor_map_encoder();
   const cuuint32_t steps[] = {1, 1, 1};
   const auto type = bytes == 2 ? CU_TENSOR_MAP_DATA_TYPE_UINT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
-  return encoder != nullptr &&
+  return encoder != nullptr && reinterpret_cast<uintptr_t>(base) % 16 == 0 &&
          encoder(&map, type, rank, const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
                  swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }

@@ -4,10 +4,6 @@
 
 namespace strand::layers::wgmma {
 
-KernelFunction fused_kernel(Layout layout) {
-  if (layout == Layout::kStack) return wgmma_kernel<Layout::kStack, false, 3, false>;
-  return layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, false, 3, false>
-                                  : wgmma_kernel<Layout::kWide, false, 3, false>;
-}
+KernelFunction fused_kernel(Layout layout) { return kernel_of<false, 3, false>(layout); }
 
 }  // namespace strand::layers::wgmma

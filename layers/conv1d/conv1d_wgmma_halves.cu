@@ -5,13 +5,7 @@
 namespace strand::layers::wgmma {
 
 KernelFunction halves_kernel(Layout layout, bool plain) {
-  if (layout == Layout::kStack) {
-    return plain ? wgmma_kernel<Layout::kStack, true, 1, true> : wgmma_kernel<Layout::kStack, false, 1, true>;
-  }
-  if (layout == Layout::kSplit) {
-    return plain ? wgmma_kernel<Layout::kSplit, true, 1, true> : wgmma_kernel<Layout::kSplit, false, 1, true>;
-  }
-  return plain ? wgmma_kernel<Layout::kWide, true, 1, true> : wgmma_kernel<Layout::kWide, false, 1, true>;
+  return plain ? kernel_of<true, 1, true>(layout) : kernel_of<false, 1, true>(layout);
 }
 
 }  // namespace strand::layers::wgmma

@@ -211,6 +211,13 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
 
 using KernelFunction = void (*)(Arguments);
 
+template <bool Plain, int Products, bool Halves>
+KernelFunction kernel_of(Layout layout) {
+  if (layout == Layout::kStack) return wgmma_kernel<Layout::kStack, Plain, Products, Halves>;
+  return layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, Plain, Products, Halves>
+                                  : wgmma_kernel<Layout::kWide, Plain, Products, Halves>;
+}
+
 // At float32's accuracy, with an epilogue.
 KernelFunction fused_kernel(Layout layout);
 // Of one product, with an epilogue or without; of float32 values, or where some are halves.

@@ -5,13 +5,7 @@
 namespace strand::layers::wgmma {
 
 KernelFunction single_kernel(Layout layout, bool plain) {
-  if (layout == Layout::kStack) {
-    return plain ? wgmma_kernel<Layout::kStack, true, 1, false> : wgmma_kernel<Layout::kStack, false, 1, false>;
-  }
-  if (layout == Layout::kSplit) {
-    return plain ? wgmma_kernel<Layout::kSplit, true, 1, false> : wgmma_kernel<Layout::kSplit, false, 1, false>;
-  }
-  return plain ? wgmma_kernel<Layout::kWide, true, 1, false> : wgmma_kernel<Layout::kWide, false, 1, false>;
+  return plain ? kernel_of<true, 1, false>(layout) : kernel_of<false, 1, false>(layout);
 }
 
 }  // namespace strand::layers::wgmma
