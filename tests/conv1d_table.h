@@ -154,8 +154,12 @@ inline std::vector<Conv1dCase> few_cases() {
       cases.push_back({1, 5, 3, length, 2, 700, 1, CasePadding(1, 699), 1, true, mode});  // by tap: past a tile
       cases.push_back({1, 9, 5, length, 4, 3, 2, 5, 1, true, mode});                      // by tap: a stride
       cases.push_back({1, 7, 40, length, 6, 2, 1, 5, 1, true, mode});                     // more outputs than at once
+      cases.push_back({2, 2, 140, length - 1800, 5, 1, 1, 2, 1, true, mode});             // every eighth output
+      cases.push_back({20, 6, 3, 2 * length + length % 2, 5, 1, 1, 2, 3, true, mode});    // twelve positions a thread
     }
   }
+  cases.push_back({2, 1, 530, 1211, 3, 1, 1, 1});     // every eighth output, in two sets
+  cases.push_back({55, 2, 1, 4801, 20, 1, 1, 7});     // twelve positions a thread, taps in three pieces
   cases.push_back({1, 40, 7, 1500, 13, 1, 1, 6});     // taps in two pieces, channels in several stages
   cases.push_back({1, 1, 1, 9000, 5000, 1, 1, 0});    // more taps than a row holds
   cases.push_back({1, 20, 16, 4100, 3, 1023, 1, 0});  // the widest row

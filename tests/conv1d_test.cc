@@ -65,7 +65,10 @@ TEST_CASE("conv1d: long and odd rows of outputs") {
 // before the input on, cut into boxes side by side, folded, in groups; outputs that fill no eight rows.
 TEST_CASE("conv1d: rows of all alignments") {
   // Several tiles a block of threads: what is staged is used again.
-  std::vector<Conv1dCase> cases = {{2, 64, 128, 12000, 3, 1, 1, 1}, {2, 64, 128, 12001, 3, 1, 1, 1}};
+  std::vector<Conv1dCase> cases = {{2, 64, 128, 12000, 3, 1, 1, 1},    {2, 64, 128, 12001, 3, 1, 1, 1},
+                                   {1, 16, 128, 50001, 3, 1, 1, 1},    {1, 16, 128, 40002, 3, 5, 1, 3},
+                                   {2, 16, 256, 30004, 3, 1, 3, 2},    {1, 5, 384, 9003, 15, 1, 1, 7},
+                                   {2, 32, 256, 10004, 3, 1, 1, 1, 2}, {1, 32, 256, 20005, 3, 1, 1, 1, 2}};
   for (int64_t length = 2401; length < 2409; ++length) {
     cases.push_back({2, 64, 128, length, 3, 1, 1, 1});
     cases.push_back({1, 32, 64, length, 5, 3, 1, CasePadding(17, 5)});

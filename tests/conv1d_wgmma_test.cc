@@ -123,6 +123,43 @@ TEST_CASE("a warpgroup of cuda.wgmma stores whole sectors where rows are odd and
   }
 }
 
+TEST_CASE("a block of cuda.wgmma carries outputs from tile to tile where rows share sectors") {
+  const auto carries = [](const Conv1dProblem& p) {
+    Geometry g;
+    REQUIRE(choose_geometry(p, kShared, g) == "");
+    return carries_outputs(p, g, output_length(p));
+  };
+  CHECK(carries(walk_problem(64, 128, 2405, 3, 1, 1, 0)));
+  CHECK(carries(walk_problem(64, 256, 2406, 3, 1, 1, 0)));
+  CHECK(carries(walk_problem(64, 128, 8002, 3, 3, 4, 0)));  // however much is converted
+  CHECK(carries(walk_problem(64, 128, 2405, 2, 1, 255, 0)));
+  Geometry single;
+  REQUIRE(choose_geometry(walk_problem(64, 128, 2406, 3, 1, 1, 0), kShared, single, 1) == "");
+  CHECK_FALSE(carries_outputs(walk_problem(64, 128, 2406, 3, 1, 1, 0), single, 2404));  // stores 120 columns
+  CHECK(choose_stored_columns(walk_problem(64, 128, 2406, 3, 1, 1, 0), single, 2404) == 120);
+  CHECK_FALSE(carries(walk_problem(64, 128, 2410, 3, 1, 1, 0)));         // rows of whole sectors
+  CHECK_FALSE(carries(walk_problem(64, 128, 2045, 3, 1, 1, 0)));         // short rows
+  CHECK_FALSE(carries(walk_problem(64, 128, 3405, 2, 1, 512, 0)));       // far taps
+  CHECK_FALSE(carries(walk_problem(64, 120, 2405, 3, 1, 1, 0)));         // blocks with channels that there are not
+  CHECK_FALSE(carries(walk_problem(64, 64, 2405, 3, 1, 1, 0)));          // two warpgroups side by side
+  CHECK_FALSE(carries(walk_problem(256, 256, 2405, 11, 1, 1, 0)));       // weights that do not stay
+  CHECK_FALSE(carries(gated(walk_problem(64, 128, 2405, 3, 1, 1, 0))));  // sums of results lie eight rows apart
+  // A warp's eight rows are every eighth channel.
+  Geometry g;
+  g.layout = Layout::kCarry;
+  const Conv1dProblem p = walk_problem(64, 256, 2405, 3, 1, 1, 0);
+  std::vector<int> channel_of(128, -1);
+  for (int channel = 128; channel < 256; ++channel) {
+    const auto [block, within] = channel_place(p, g, channel);
+    CHECK(block == 1);
+    channel_of[static_cast<size_t>(within)] = channel;
+  }
+  for (size_t within = 0; within < 128; ++within) {
+    CHECK(channel_of[within] >= 128);
+    if (within % 8 > 0) CHECK(channel_of[within] == channel_of[within - 1] + 8);
+  }
+}
+
 // Tensor copies write boxes one behind the other: each raw value that is converted lies in one, with its row's lead.
 void check_boxes(const Conv1dProblem& p, const Geometry& g) {
   if (g.boxes == 0) {
@@ -180,19 +217,20 @@ TEST_CASE("cuda.wgmma copies a stage's rows at once where they begin at multiple
 
 TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
   const Conv1dProblem problems[] = {
-      gated(walk_problem(64, 128, 500, 2, 1, 4, 0)), gated(walk_problem(20, 20, 300, 3, 1, 1, 1)),
-      gated(walk_problem(32, 340, 300, 3, 1, 1, 1)), walk_problem(64, 128, 1000, 3, 3, 4, 0),
-      walk_problem(64, 128, 1300, 2, 1, 512, 0),     walk_problem(16, 16, 700, 3, 1, 128, 0),
-      walk_problem(80, 512, 300, 7, 1, 1, 3),        walk_problem(32, 64, 500, 4, 2, 1, 1),
-      walk_problem(40, 33, 300, 16, 8, 1, 4),        walk_problem(96, 96, 300, 128, 1, 1, 64, 2),
-      walk_problem(4, 70, 400, 15, 1, 1, 7),         walk_problem(1, 128, 2000, 80, 4, 1, 38),
-      walk_problem(3, 17, 600, 40, 3, 5, 9),         walk_problem(32, 32, 1500, 41, 1, 25, 500),
-      walk_problem(17, 20, 200, 5, 16, 3, 2),        walk_problem(48, 130, 140, 1, 1, 1, 0),
-      walk_problem(24, 16, 999, 5, 2, 7, 3),         walk_problem(32, 100, 2000, 32, 16, 1, 8),
-      walk_problem(256, 256, 900, 11, 1, 5, 25),     walk_problem(64, 32, 4500, 2, 1, 4096, 0),
-      walk_problem(20, 48, 3000, 256, 2, 3, 100),    walk_problem(64, 128, 2100, 16, 8, 1, 4),
-      walk_problem(6, 20, 3001, 9, 8, 1, 0),         walk_problem(3, 24, 5001, 33, 16, 1, 7),
-      walk_problem(64, 128, 2405, 3, 1, 1, 0),       walk_problem(16, 16, 2407, 3, 1, 1, 1),
+      gated(walk_problem(64, 128, 500, 2, 1, 4, 0)),  gated(walk_problem(20, 20, 300, 3, 1, 1, 1)),
+      gated(walk_problem(32, 340, 300, 3, 1, 1, 1)),  walk_problem(64, 128, 1000, 3, 3, 4, 0),
+      walk_problem(64, 128, 1300, 2, 1, 512, 0),      walk_problem(16, 16, 700, 3, 1, 128, 0),
+      walk_problem(80, 512, 300, 7, 1, 1, 3),         walk_problem(32, 64, 500, 4, 2, 1, 1),
+      walk_problem(40, 33, 300, 16, 8, 1, 4),         walk_problem(96, 96, 300, 128, 1, 1, 64, 2),
+      walk_problem(4, 70, 400, 15, 1, 1, 7),          walk_problem(1, 128, 2000, 80, 4, 1, 38),
+      walk_problem(3, 17, 600, 40, 3, 5, 9),          walk_problem(32, 32, 1500, 41, 1, 25, 500),
+      walk_problem(17, 20, 200, 5, 16, 3, 2),         walk_problem(48, 130, 140, 1, 1, 1, 0),
+      walk_problem(24, 16, 999, 5, 2, 7, 3),          walk_problem(32, 100, 2000, 32, 16, 1, 8),
+      walk_problem(256, 256, 900, 11, 1, 5, 25),      walk_problem(64, 32, 4500, 2, 1, 4096, 0),
+      walk_problem(20, 48, 3000, 256, 2, 3, 100),     walk_problem(64, 128, 2100, 16, 8, 1, 4),
+      walk_problem(6, 20, 3001, 9, 8, 1, 0),          walk_problem(3, 24, 5001, 33, 16, 1, 7),
+      walk_problem(64, 128, 2405, 3, 1, 1, 0),        walk_problem(16, 16, 2407, 3, 1, 1, 1),
+      gated(walk_problem(64, 128, 2405, 3, 1, 1, 0)), walk_problem(32, 512, 2407, 5, 1, 3, 6, 2),
   };
   for (const Conv1dProblem& p : problems) {
     struct Kind {
@@ -211,7 +249,11 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       REQUIRE(choose_geometry(p, kShared, g, products, element_bytes) == "");
       CHECK(g.element_bytes == element_bytes);
       CHECK(g.pitch % g.piece() == 0);
-      g.stored_columns = choose_stored_columns(p, g, output_length(p));
+      if (carries_outputs(p, g, output_length(p))) {
+        g.layout = Layout::kCarry;
+      } else {
+        g.stored_columns = choose_stored_columns(p, g, output_length(p));
+      }
       CHECK(g.fold == (p.stride % 8 == 0 && p.dilation == 1 ? p.stride : 1));
       CHECK(g.shared_bytes <= kShared);
       CHECK(g.slots >= 2);

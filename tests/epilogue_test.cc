@@ -10,6 +10,37 @@ namespace strand::testing {
 
 using layers::Epilogue;
 
+namespace {
+
+std::unique_ptr<layers::Layer> convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups) {
+  return make_layer("Conv1d", {{"in_channels", in},
+                               {"out_channels", out},
+                               {"kernel_size", kernel},
+                               {"stride", stride},
+                               {"groups", groups},
+                               {"padding", kernel / 2}});
+}
+
+void check_epilogue(const layers::Layer& layer, const Shape& input, const Epilogue& epilogue) {
+  const std::shared_ptr<const layers::Layer> fused = layer.absorb(epilogue);
+  REQUIRE(fused != nullptr);
+  std::vector<Tensor> inputs;
+  inputs.push_back(random_tensor(input));
+  const std::vector<TensorType> plain = layer.infer(std::vector{inputs[0].type()});
+  if (epilogue.residual != Epilogue::Residual::kNone) {
+    Shape residual = plain[0].shape;
+    if (epilogue.gated) residual.set(1, residual[1] / 2);
+    inputs.push_back(random_tensor(residual));
+  }
+  const std::string what = "function " + std::to_string(static_cast<int>(epilogue.function)) + " residual " +
+                           std::to_string(static_cast<int>(epilogue.residual)) + (epilogue.gated ? " gated" : "") +
+                           " on " + to_string(input);
+  const Report report = check_against_reference(*fused, inputs, random_parameters(*fused), what, 2);
+  CHECK_MESSAGE(report.run >= 1, what);
+}
+
+}  // namespace
+
 TEST_CASE("every implementation of Conv1d keeps its bound with every epilogue") {
   using Function = Epilogue::Function;
   std::vector<Epilogue> epilogues;
@@ -32,39 +63,30 @@ TEST_CASE("every implementation of Conv1d keeps its bound with every epilogue") 
     epilogue.gate = gate;
     epilogues.push_back(epilogue);
   }
-  const auto shape = [](int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups) {
-    return make_layer("Conv1d", {{"in_channels", in},
-                                 {"out_channels", out},
-                                 {"kernel_size", kernel},
-                                 {"stride", stride},
-                                 {"groups", groups},
-                                 {"padding", kernel / 2}});
-  };
-  for (const auto& [layer, input] : {std::pair{shape(3, 4, 3, 1, 1), Shape{2, 3, 61}},
-                                     {shape(48, 34, 3, 2, 1), Shape{2, 48, 269}},
-                                     {shape(32, 130, 1, 1, 1), Shape{1, 32, 200}},
-                                     {shape(2, 22, 5, 1, 1), Shape{2, 2, 2201}},   // cuda.few_channels: few inputs
-                                     {shape(9, 16, 5, 1, 1), Shape{1, 9, 1303}},   // and few outputs
-                                     {shape(20, 2, 3, 2, 1), Shape{2, 20, 1301}},  // by tap
-                                     {shape(6, 6, 5, 1, 6), Shape{2, 6, 300}},
-                                     {shape(16, 50, 3, 1, 1), Shape{1, 16, 2053}}}) {  // rows that share sectors
+  for (const auto& [layer, input] : {std::pair{convolution(3, 4, 3, 1, 1), Shape{2, 3, 61}},
+                                     {convolution(48, 34, 3, 2, 1), Shape{2, 48, 269}},
+                                     {convolution(32, 130, 1, 1, 1), Shape{1, 32, 200}},
+                                     {convolution(2, 22, 5, 1, 1), Shape{2, 2, 2201}},  // cuda.few_channels: few inputs
+                                     {convolution(9, 16, 5, 1, 1), Shape{1, 9, 1303}},  // and few outputs
+                                     {convolution(20, 2, 3, 2, 1), Shape{2, 20, 1301}},  // by tap
+                                     {convolution(2, 130, 5, 1, 1), Shape{2, 2, 1101}},  // every eighth output
+                                     {convolution(6, 6, 5, 1, 6), Shape{2, 6, 300}},
+                                     {convolution(16, 50, 3, 1, 1), Shape{1, 16, 2053}}}) {  // rows that share sectors
     for (const Epilogue& epilogue : epilogues) {
-      const std::shared_ptr<const layers::Layer> fused = layer->absorb(epilogue);
-      REQUIRE(fused != nullptr);
-      std::vector<Tensor> inputs;
-      inputs.push_back(random_tensor(input));
-      const std::vector<TensorType> plain = layer->infer(std::vector{inputs[0].type()});
-      if (epilogue.residual != Epilogue::Residual::kNone) {
-        Shape residual = plain[0].shape;
-        if (epilogue.gated) residual.set(1, residual[1] / 2);
-        inputs.push_back(random_tensor(residual));
-      }
-      const std::string what = "function " + std::to_string(static_cast<int>(epilogue.function)) + " residual " +
-                               std::to_string(static_cast<int>(epilogue.residual)) + (epilogue.gated ? " gated" : "") +
-                               " on " + to_string(input);
-      const Report report = check_against_reference(*fused, inputs, random_parameters(*fused), what, 2);
-      CHECK_MESSAGE(report.run >= 1, what);
+      check_epilogue(*layer, input, epilogue);
     }
+  }
+}
+
+// Channels differ in what PReLU does to them, and rows in their residual: cuda.wgmma, which carries outputs from tile
+// to tile there, has every eighth in a warp, and cuda.few_channels twelve positions a thread.
+TEST_CASE("outputs of long rows keep their bound with an epilogue") {
+  for (const auto residual : {Epilogue::Residual::kBefore, Epilogue::Residual::kAfter}) {
+    Epilogue epilogue;
+    epilogue.function = Epilogue::Function::kPrelu;
+    epilogue.residual = residual;
+    check_epilogue(*convolution(16, 128, 3, 1, 1), Shape{1, 16, 40003}, epilogue);
+    check_epilogue(*convolution(6, 2, 5, 1, 2), Shape{32, 6, 4203}, epilogue);
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// What the two kernels of cuda.few_channels share: a thread has four neighbouring outputs of a row, a warp 128.
+// What the two kernels of cuda.few_channels share: a thread stores four neighbouring outputs of a row at a time,
+// a warp 128.
 
 #include "layers/conv1d/conv1d_cuda.cuh"
 #include "layers/conv1d/conv1d_few.h"
@@ -93,6 +94,69 @@ __device__ __forceinline__ void store_sectors(float* target, const float (&value
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     if (column + i >= (begins ? 0 : first) && column + i < last) target[i] = values[i];
+  }
+}
+
+// Stores a thread's four of [0, length) from t on, the first of which lies at a multiple of 16 bytes.
+__device__ __forceinline__ void store_aligned(float* target, const float (&values)[4], int64_t t, int64_t length) {
+  if (t >= 0 && t + kFewPositions <= length) {
+    *reinterpret_cast<float4*>(target) = make_float4(values[0], values[1], values[2], values[3]);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kFewPositions; ++i) {
+    if (t + i >= 0 && t + i < length) target[i] = values[i];
+  }
+}
+
+// Stores a thread's sums. What is more than a bias is long code: those sums go through the thread's own part of shared
+// memory, so that it stands here once.
+template <int Outputs, bool Plain>
+__device__ __forceinline__ void store_sums(const Conv1dStore& store, int64_t n, int64_t channel, int outputs, int64_t t,
+                                           int64_t length, float (&sums)[Outputs][kFewPositions], float4* staging,
+                                           float* target) {
+  if constexpr (Plain) {
+#pragma unroll
+    for (int o = 0; o < Outputs; ++o) {
+      if (o >= outputs) break;
+      store.at(n, channel + o)(sums[o], t, 1, length);
+      store_four(target + o * length, sums[o], length - t);
+    }
+  } else {
+    const auto threads = static_cast<int>(blockDim.x);
+    staging += threadIdx.x;
+#pragma unroll
+    for (int o = 0; o < Outputs; ++o) {
+      staging[o * threads] = make_float4(sums[o][0], sums[o][1], sums[o][2], sums[o][3]);
+    }
+#pragma unroll 1
+    for (int o = 0; o < outputs; ++o, target += length) {
+      const float4 four = staging[o * threads];
+      float values[kFewPositions] = {four.x, four.y, four.z, four.w};
+      store.at(n, channel + o)(values, t, 1, length);
+      store_four(target, values, length - t);
+    }
+  }
+}
+
+// The sums of a single output, many a thread: all threads meet, and store each four that lie side by side.
+template <int Positions>
+__device__ __forceinline__ void store_many(const Conv1dStore& store, int64_t n, int64_t channel, int64_t first,
+                                           int64_t length, const float (&sums)[Positions], float4* staging, float* y) {
+#pragma unroll
+  for (int i = 0; i < Positions / 4; ++i) {
+    staging[threadIdx.x * (Positions / 4) + i] =
+        make_float4(sums[4 * i], sums[4 * i + 1], sums[4 * i + 2], sums[4 * i + 3]);
+  }
+  __syncthreads();
+#pragma unroll 1
+  for (int i = 0; i < Positions / 4; ++i) {
+    const auto at = static_cast<int>(threadIdx.x + i * blockDim.x);
+    const float4 four = staging[at];
+    float values[kFewPositions] = {four.x, four.y, four.z, four.w};
+    const int64_t t = first + at * kFewPositions;
+    store.at(n, channel)(values, t, 1, length);
+    store_four(y + t, values, length - t);
   }
 }
 

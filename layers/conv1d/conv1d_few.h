@@ -10,6 +10,7 @@
 namespace strand::layers {
 
 constexpr int kFewPositions = 4;     // neighbouring outputs of a thread
+constexpr int kManyPositions = 12;   // the same where it has one output channel, and taps are neighbours
 constexpr int kHeldReduction = 12;   // the longest whose inputs one thread holds for four outputs
 constexpr int kFewOutputs = 8;       // a group: so few that the input is what moves
 constexpr int kShortReduction = 48;  // products a sum: from here on tensor cores are faster, if they take the problem
@@ -32,8 +33,19 @@ constexpr int outputs_at_once(const Conv1dProblem& p) {
   return outputs;
 }
 
-// Of a block, where the sums stay: four positions each. Where taps reach far, larger tiles bring less of the input
-// twice; an epilogue needs memory for all sums.
+// Of a thread, where the sums stay. Three times four share what taps reach past them, and lie three times 16 bytes
+// apart, so that eight lanes read from different banks. Not where tiles would be too few for all multiprocessors.
+constexpr int positions_a_thread(const Conv1dProblem& p, int64_t out_length) {
+  constexpr int64_t kMinLength = 4096;
+  constexpr int64_t kMinPositions = int64_t{1} << 18;
+  constexpr int64_t kMostTaps = 64;
+  const bool near = p.stride == 1 && p.dilation == 1 && p.kernel_size > 1 && p.kernel_size <= kMostTaps;
+  const bool many = out_length >= kMinLength && checked_mul(p.batch * p.groups, out_length) >= kMinPositions;
+  return near && p.group_out() == 1 && many ? kManyPositions : kFewPositions;
+}
+
+// Of a block whose threads have four positions, where the sums stay. Where taps reach far, larger tiles bring less of
+// the input twice; an epilogue needs memory for all sums.
 constexpr int64_t threads_at_most(const Conv1dProblem& p) {
   constexpr int64_t kThreads = 128;
   constexpr int64_t kThreadsFarTaps = 256;

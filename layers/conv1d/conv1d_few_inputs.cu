@@ -6,11 +6,13 @@
 //   thread reads the (channel, tap) values of its four positions once, whatever stride, dilation and padding, and walks
 //   down the outputs. Tiles of a row ride grid.x fastest, so that what is written at a time lies side by side.
 // Shared memory: the weights, [output][reduction up to a multiple of 4], read as broadcasts of 16 bytes.
-// Stores: 16 bytes a lane, aligned, in rows of any alignment, and whole sectors (conv1d_few.cuh).
+// Stores: 16 bytes a lane, aligned, in rows of any alignment. Where rows share sectors and a group has 128 outputs or
+//   more, a block's outputs are every eighth, which all begin at the same place of a sector, as its positions then do:
+//   sectors are written whole. So they are of fewer outputs in long rows, where sums are short: see conv1d_few.cuh.
 // Predicted (H200, 1.75 GHz, a warp instruction a cycle a quarter): for four outputs a thread issues 4 R multiply-adds,
 //   R / 4 loads of weights and some 12 more with R the reduction up to a multiple of 4. encodec_in (R 8): 46, so 61
-//   million a warp, 0.07 ms, under the 0.256 ms of its bytes; w2v2_fe0 (R 12): 63 and up to 10 for rows that are not
-//   aligned, 150 million, 0.16 ms, under 0.267. Both should be bound by bytes: 0.28 and 0.31 ms.
+//   million a warp, 0.07 ms, under the 0.256 ms of its bytes; w2v2_fe0 (R 12): 63, 150
+//   million, 0.16 ms, under 0.267. Both should be bound by bytes: 0.28 and 0.31 ms.
 // Limits: reductions up to 12 (16 spill registers), any of the rest.
 // It beats cuda.direct, which brings each operand of each tap to shared memory first, and stores by 4 bytes.
 
@@ -37,14 +39,16 @@ struct FewInputs {
 };
 
 // What a thread's four positions from t on multiply: value r is (channel, tap) r of the reduction; zeros past its end,
-// as the weights there. Positions past the row's end repeat its last.
+// as the weights there. Positions before a row's beginning and past its end repeat its first and last.
 template <int Reduction, bool Inside>
 __device__ __forceinline__ void hold_inputs(const FewInputs& a, const float* x, int64_t t,
                                             float (&held)[Reduction][kFewPositions]) {
   const Conv1dProblem& p = a.p;
   int64_t positions[kFewPositions];
 #pragma unroll
-  for (int j = 0; j < kFewPositions; ++j) positions[j] = min(t + j, a.out_length - 1) * p.stride - p.pad_left;
+  for (int j = 0; j < kFewPositions; ++j) {
+    positions[j] = max(min(t + j, a.out_length - 1), int64_t{0}) * p.stride - p.pad_left;
+  }
   const auto products = static_cast<int>(p.reduction());
   const float* row = x;
   int64_t offset = 0;
@@ -66,7 +70,8 @@ __device__ __forceinline__ void hold_inputs(const FewInputs& a, const float* x, 
   }
 }
 
-template <int Reduction, bool Plain>
+// `Apart`: a block's outputs are every eighth channel, see apart_of.
+template <int Reduction, bool Plain, bool Apart>
 __global__ void __launch_bounds__(kThreads, Reduction <= 8 ? 3 : 2)
     few_inputs_kernel(const __grid_constant__ FewInputs a, const float* __restrict__ x,
                       const float* __restrict__ weight, Conv1dStore store, float* __restrict__ y) {
@@ -78,17 +83,25 @@ __global__ void __launch_bounds__(kThreads, Reduction <= 8 ? 3 : 2)
   const uint32_t n = a.groups_by.divide(above_chunk);
   const uint32_t group = above_chunk - n * a.groups_by.value;
   const int64_t tile = blockIdx.x - above_tile * a.tiles_by.value;
-  const int64_t first_output = int64_t{above_tile - above_chunk * a.chunks_by.value} * kOutputs;
+  constexpr int kApart = Apart ? kSectorFloats : 1;
+  const int chunk = static_cast<int>(above_tile - above_chunk * a.chunks_by.value);
+  const int64_t first_output = int64_t{chunk / kApart} * (kOutputs * kApart) + chunk % kApart;
   const int64_t channel = group * p.group_out() + first_output;
-  const auto outputs = static_cast<int>(min(p.group_out() - first_output, int64_t{kOutputs}));
+  const auto outputs = static_cast<int>(min((p.group_out() - first_output + kApart - 1) / kApart, int64_t{kOutputs}));
   const float4* source = reinterpret_cast<const float4*>(weight) + channel * (Reduction / 4);
-  for (int i = threadIdx.x; i < outputs * Reduction / 4; i += blockDim.x) weights[i] = source[i];
+  for (int i = threadIdx.x; i < outputs * Reduction / 4; i += blockDim.x) {
+    weights[i] = source[i + i / (Reduction / 4) * ((kApart - 1) * Reduction / 4)];
+  }
 
   const int64_t positions = int64_t{blockDim.x / 32} * a.stored;
-  const int64_t end = (tile + 1) * positions + kWarpOutputs - a.stored;  // of what the block computes
-  const int64_t warp_t = tile * positions + threadIdx.x / 32 * a.stored;
+  float* row = y + (int64_t{n} * p.out_channels + channel) * a.out_length;
+  // The block's rows all begin so far within a sector.
+  const auto within = static_cast<int>(reinterpret_cast<uintptr_t>(row) / 4 % kSectorFloats);
+  const int64_t begin = tile * positions - (Apart ? within : 0);
+  const int64_t end = begin + positions + kWarpOutputs - a.stored;  // of what the block computes
+  const int64_t warp_t = begin + threadIdx.x / 32 * a.stored;
   const int64_t t = warp_t + threadIdx.x % 32 * kFewPositions;
-  const int64_t first = tile * positions * p.stride - p.pad_left;
+  const int64_t first = begin * p.stride - p.pad_left;
   const int64_t last = (end - 1) * p.stride - p.pad_left + (p.kernel_size - 1) * p.dilation;
   const float* rows = x + (int64_t{n} * p.in_channels + group * p.group_in()) * p.length;
   float held[Reduction][kFewPositions];
@@ -98,9 +111,10 @@ __global__ void __launch_bounds__(kThreads, Reduction <= 8 ? 3 : 2)
     hold_inputs<Reduction, false>(a, rows, t, held);
   }
   __syncthreads();
-  float* target = y + (int64_t{n} * p.out_channels + channel) * a.out_length + t;
+  if (Apart && warp_t >= a.out_length) return;  // the last tile may begin past the row
+  float* target = row + t;
 #pragma unroll 1
-  for (int o = 0; o < outputs; ++o, target += a.out_length) {
+  for (int o = 0; o < outputs; ++o, target += a.out_length * kApart) {
     float sums[kFewPositions] = {};
 #pragma unroll
     for (int r = 0; r < Reduction; r += 4) {
@@ -112,13 +126,22 @@ __global__ void __launch_bounds__(kThreads, Reduction <= 8 ? 3 : 2)
         for (int j = 0; j < kFewPositions; ++j) sums[j] = fmaf(w[i], held[r + i][j], sums[j]);
       }
     }
-    store.at(n, channel + o)(sums, t, 1, a.out_length);
-    if (Reduction > kMostTwice || a.stored == kWarpOutputs) {
+    store.at(n, channel + o * kApart)(sums, t, 1, a.out_length);
+    if constexpr (Apart) {
+      store_aligned(target, sums, t, a.out_length);
+    } else if (Reduction > kMostTwice || a.stored == kWarpOutputs) {
       store_four(target, sums, a.out_length - t);
     } else {
       store_sectors(target, sums, a.out_length - t, warp_t == 0);
     }
   }
+}
+
+// Rows whose beginnings share sectors, of so many channels that a block of them can have a single place in a sector:
+// every eighth. Its positions then begin there too.
+int apart_of(const Conv1dProblem& p, int64_t out_length) {
+  constexpr int64_t kMinOutputs = 16 * kSectorFloats;
+  return out_length % kSectorFloats != 0 && p.group_out() >= kMinOutputs ? kSectorFloats : 1;
 }
 
 // [C_out, reduction] -> [C_out, Reduction], zeros at the ends.
@@ -144,15 +167,30 @@ int threads_of(int64_t out_length) {
 int stored_of(const Conv1dProblem& p, int64_t out_length) {
   constexpr int64_t kMinLength = 2048;
   const bool shares = out_length % kSectorFloats != 0;
-  return shares && out_length >= kMinLength && p.reduction() <= kMostTwice ? kWarpOutputs - kSectorFloats
-                                                                           : kWarpOutputs;
+  const bool twice = shares && apart_of(p, out_length) == 1 && out_length >= kMinLength && p.reduction() <= kMostTwice;
+  return twice ? kWarpOutputs - kSectorFloats : kWarpOutputs;
 }
 
 // Of a row. The last warp with outputs stores all of its 128.
 int64_t tiles_of(const Conv1dProblem& p, int64_t out_length) {
   const int stored = stored_of(p, out_length);
   const int64_t positions = int64_t{threads_of(out_length) / 32} * stored;
-  return ceil_div(out_length - (kWarpOutputs - stored), positions);
+  const int before = apart_of(p, out_length) - 1;  // positions that the first tile may begin by before the row
+  return ceil_div(out_length + before - (kWarpOutputs - stored), positions);
+}
+
+// Of a group's outputs.
+int64_t chunks_of(const Conv1dProblem& p, int64_t out_length) {
+  const int64_t apart = apart_of(p, out_length);
+  const int64_t sets = ceil_div(p.group_out(), apart * kOutputs);
+  // The last set may have fewer channels than there are places.
+  return (sets - 1) * apart + std::min(apart, p.group_out() - (sets - 1) * apart * kOutputs);
+}
+
+template <int Reduction>
+auto kernel_of(bool plain, bool apart) {
+  if (apart) return plain ? few_inputs_kernel<Reduction, true, true> : few_inputs_kernel<Reduction, false, true>;
+  return plain ? few_inputs_kernel<Reduction, true, false> : few_inputs_kernel<Reduction, false, false>;
 }
 
 template <int Reduction>
@@ -163,10 +201,10 @@ std::unique_ptr<Kernel> few_inputs(const Conv1dProblem& p, const PrepareArgs& ar
                     out_length,
                     stored_of(p, out_length),
                     tensor::Divisor(std::max<int64_t>(tiles_of(p, out_length), 1)),
-                    tensor::Divisor(ceil_div(p.group_out(), kOutputs)),
+                    tensor::Divisor(chunks_of(p, out_length)),
                     tensor::Divisor(p.groups)};
   const auto blocks = static_cast<unsigned>(conv1d_few_inputs_blocks(p, out_length));
-  const auto kernel = p.epilogue.none() ? few_inputs_kernel<Reduction, true> : few_inputs_kernel<Reduction, false>;
+  const auto kernel = kernel_of<Reduction>(p.epilogue.none(), apart_of(p, out_length) > 1);
   return function_kernel([a, threads, blocks, kernel, weights = pack<Reduction>(p, args)](const Context& context,
                                                                                           const Bindings& bindings) {
     if (blocks == 0) return;
@@ -179,7 +217,7 @@ std::unique_ptr<Kernel> few_inputs(const Conv1dProblem& p, const PrepareArgs& ar
 }  // namespace
 
 int64_t conv1d_few_inputs_blocks(const Conv1dProblem& problem, int64_t out_length) {
-  const int64_t rows = checked_mul(checked_mul(problem.batch, problem.groups), ceil_div(problem.group_out(), kOutputs));
+  const int64_t rows = checked_mul(checked_mul(problem.batch, problem.groups), chunks_of(problem, out_length));
   return checked_mul(rows, tiles_of(problem, out_length));
 }
 

@@ -3,15 +3,15 @@
 //
 // Problem: y[n, o, t] for up to 16 outputs o of a group at a time.
 // Mapping: a block is a tile of neighbouring positions of one group and batch element, a thread four of them, times all
-//   outputs. Tiles of a row ride grid.x fastest.
+//   outputs (of a single one, in long rows with neighbouring taps, twelve). Tiles of a row ride grid.x fastest.
 // Shared memory: the tile's input, a row a channel with all that its taps reach, or (by_tap: a stride, a dilation past
 //   the tile, very many taps) a row a (channel, tap) pair with just the positions that are read, so that any stride and
 //   dilation becomes 1; and its weights, [row][tap][outputs]. Two stages of so few rows that several blocks fit a
 //   multiprocessor: one is copied while the other is multiplied. Rows keep their alignment to 16 bytes, so that copies
-//   and reads are of 16 bytes whatever the length; where taps are neighbours, four positions read 4 + 7
-//   floats once for eight taps. Padding is filled in by the copies of the tiles at the ends.
-// Predicted (H200, 1.75 GHz): hifigan_post: for a channel a thread issues 28 multiply-adds, 6 loads and about 20 more,
-//   so 48 million a warp or 0.05 ms, and 20 wavefronts of shared memory, 0.08 ms; bytes take 0.117: 0.15 ms. nam_d128:
+//   and reads are of 16 bytes whatever the length; where taps are neighbours, four positions read 4 + 7 floats once
+//   for eight taps, and twelve 12 + 7. Padding is filled in by the copies of the tiles at the ends.
+// Predicted (H200, 1.75 GHz): hifigan_post: for a channel a thread issues 84 multiply-adds, 8 loads and about 20 more,
+//   so 33 million a warp or 0.035 ms, and 40 wavefronts of shared memory, 0.05 ms; bytes take 0.117: 0.13 ms. nam_d128:
 //   16 outputs x 4 positions a tap, 64 multiply-adds for 5 loads and some 12 more: 0.24 ms of multiply-adds at their
 //   peak, 0.30 issued, beside 0.25 ms of bytes: 0.36 ms.
 // Limits: none but a reduction below 2^31; past 16 outputs the input is brought again.
@@ -28,8 +28,9 @@
 namespace strand::layers {
 namespace {
 
-constexpr int kMostThreads = 256;  // a block: the most that threads_at_most() gives
-constexpr int kSlackFloats = 16;   // what reads of whole vectors may pass the end of the last row by
+constexpr int kThreadsOfMany = 128;  // a block whose threads have kManyPositions
+constexpr int kMostThreads = 256;    // a block: the most that threads_at_most() gives
+constexpr int kSlackFloats = 16;     // what reads of whole vectors may pass the end of the last row by
 
 struct FewOutputs {
   Conv1dProblem p;
@@ -113,10 +114,10 @@ __device__ void copy_row(const FewOutputs& a, const StageRow& row, int positions
 }
 
 // Sums of `taps` up to Taps neighbouring taps, whose first reads `from` + Past; `from` is aligned to 16 bytes.
-template <int Outputs, int Taps, int Past>
+template <int Outputs, int Taps, int Past, int Positions>
 __device__ __forceinline__ void multiply_taps(const float* from, const float* weights, int taps,
-                                              float (&sums)[Outputs][kFewPositions]) {
-  constexpr int kVectors = (Past + kFewPositions + Taps - 1 + 3) / 4;
+                                              float (&sums)[Outputs][Positions]) {
+  constexpr int kVectors = (Past + Positions + Taps - 1 + 3) / 4;
   float x[kVectors * 4];
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
@@ -142,7 +143,7 @@ __device__ __forceinline__ void multiply_taps(const float* from, const float* we
 #pragma unroll
       for (int o = 0; o < Outputs; ++o) {
 #pragma unroll
-        for (int j = 0; j < kFewPositions; ++j) {
+        for (int j = 0; j < Positions; ++j) {
           sums[o][j] = fmaf(w[i * Outputs + o], x[Past + tap + i + j], sums[o][j]);
         }
       }
@@ -151,9 +152,9 @@ __device__ __forceinline__ void multiply_taps(const float* from, const float* we
 }
 
 // All taps of one row; `x` at this thread's positions.
-template <int Outputs, int Taps>
+template <int Outputs, int Taps, int Positions>
 __device__ __forceinline__ void multiply_row(const FewOutputs& a, int lead, const float* x, const float* weights,
-                                             float (&sums)[Outputs][kFewPositions]) {
+                                             float (&sums)[Outputs][Positions]) {
   int at = lead;
   const int step = Taps == 1 ? static_cast<int>(a.dilation()) : Taps;
 #pragma unroll 1
@@ -161,51 +162,21 @@ __device__ __forceinline__ void multiply_row(const FewOutputs& a, int lead, cons
     const float* from = x + (at & ~3);
     switch (at & 3) {
       case 0:
-        multiply_taps<Outputs, Taps, 0>(from, weights, a.taps - tap, sums);
+        multiply_taps<Outputs, Taps, 0, Positions>(from, weights, a.taps - tap, sums);
         break;
       case 1:
-        multiply_taps<Outputs, Taps, 1>(from, weights, a.taps - tap, sums);
+        multiply_taps<Outputs, Taps, 1, Positions>(from, weights, a.taps - tap, sums);
         break;
       case 2:
-        multiply_taps<Outputs, Taps, 2>(from, weights, a.taps - tap, sums);
+        multiply_taps<Outputs, Taps, 2, Positions>(from, weights, a.taps - tap, sums);
         break;
       default:
-        multiply_taps<Outputs, Taps, 3>(from, weights, a.taps - tap, sums);
+        multiply_taps<Outputs, Taps, 3, Positions>(from, weights, a.taps - tap, sums);
     }
   }
 }
 
-// Stores a thread's sums. What is more than a bias is long code: those sums go through the thread's own part of shared
-// memory, so that it stands here once.
-template <int Outputs, bool Plain>
-__device__ __forceinline__ void store_sums(const Conv1dStore& store, int64_t n, int64_t channel, int outputs, int64_t t,
-                                           int64_t length, float (&sums)[Outputs][kFewPositions], float4* staging,
-                                           float* target) {
-  if constexpr (Plain) {
-#pragma unroll
-    for (int o = 0; o < Outputs; ++o) {
-      if (o >= outputs) break;
-      store.at(n, channel + o)(sums[o], t, 1, length);
-      store_four(target + o * length, sums[o], length - t);
-    }
-  } else {
-    const auto threads = static_cast<int>(blockDim.x);
-    staging += threadIdx.x;
-#pragma unroll
-    for (int o = 0; o < Outputs; ++o) {
-      staging[o * threads] = make_float4(sums[o][0], sums[o][1], sums[o][2], sums[o][3]);
-    }
-#pragma unroll 1
-    for (int o = 0; o < outputs; ++o, target += length) {
-      const float4 four = staging[o * threads];
-      float values[kFewPositions] = {four.x, four.y, four.z, four.w};
-      store.at(n, channel + o)(values, t, 1, length);
-      store_four(target, values, length - t);
-    }
-  }
-}
-
-template <int Outputs, int Taps, bool Plain>
+template <int Outputs, int Taps, bool Plain, int Positions = kFewPositions>
 __global__ void __launch_bounds__(kMostThreads, 2)
     few_outputs_kernel(const __grid_constant__ FewOutputs a, const float* __restrict__ x,
                        const float* __restrict__ weight, Conv1dStore store, float* __restrict__ y) {
@@ -217,7 +188,7 @@ __global__ void __launch_bounds__(kMostThreads, 2)
   const uint32_t n = a.groups_by.divide(above_chunk);
   const uint32_t group = above_chunk - n * a.groups_by.value;
   const uint32_t chunk = above_tile - above_chunk * a.chunks_by.value;
-  const int positions = static_cast<int>(blockDim.x) * kFewPositions;
+  const int positions = static_cast<int>(blockDim.x) * Positions;
   const int64_t first = int64_t{blockIdx.x - above_tile * a.tiles_by.value} * positions;
   const float* rows = x + (int64_t{n} * p.in_channels + group * p.group_in()) * p.length;
   const float* packed = weight + int64_t{group * a.chunks_by.value + chunk} * a.chunk_weights;
@@ -233,12 +204,12 @@ __global__ void __launch_bounds__(kMostThreads, 2)
     // Both begin at 16 bytes: stages by tap have a multiple of 4 rows, other rows of weights one of 4 floats.
     const float* source = packed + int64_t{begin} * a.row_weights;
     const uint32_t target = tensor::shared_address(stage + a.stage_rows * a.pitch);
-    for (int i = static_cast<int>(threadIdx.x) * 4; i < count * a.row_weights; i += positions) {
+    for (int i = static_cast<int>(threadIdx.x) * 4; i < count * a.row_weights; i += static_cast<int>(blockDim.x) * 4) {
       tensor::copy_async<4>(target + i * 4, source + i, true);
     }
   };
 
-  float sums[Outputs][kFewPositions] = {};
+  float sums[Outputs][Positions] = {};
   load(0, memory);
   tensor::commit_copies();
   int half = 0;
@@ -252,28 +223,38 @@ __global__ void __launch_bounds__(kMostThreads, 2)
     const float* stage = memory + half * stage_floats;
     const float* weights = stage + a.stage_rows * a.pitch;
     const int count = min(a.stage_rows, a.rows - begin);
+    const float* at = stage + threadIdx.x * Positions;
+    int lead = StageRow(a, rows, first, begin).lead;
+    const auto lead_step = static_cast<int>(p.length & 3);
 #pragma unroll 1
-    for (int row = 0; row < count; ++row, weights += a.row_weights) {
-      multiply_row<Outputs, Taps>(a, StageRow(a, rows, first, begin + row).lead,
-                                  stage + row * a.pitch + threadIdx.x * kFewPositions, weights, sums);
+    for (int row = 0; row < count; ++row, at += a.pitch, weights += a.row_weights) {
+      if (Taps == 1) lead = StageRow(a, rows, first, begin + row).lead;  // a row may be a tap's
+      multiply_row<Outputs, Taps, Positions>(a, lead, at, weights, sums);
+      lead = (lead + lead_step) & 3;
     }
     __syncthreads();  // nobody reads it any more
   }
-  const int64_t t = first + threadIdx.x * kFewPositions;
-  const int64_t output = int64_t{chunk} * Outputs;
-  const int64_t channel = group * p.group_out() + output;
-  const auto outputs = static_cast<int>(min(p.group_out() - output, int64_t{Outputs}));
-  store_sums<Outputs, Plain>(store, n, channel, outputs, t, a.out_length, sums, reinterpret_cast<float4*>(memory),
-                             y + (int64_t{n} * p.out_channels + channel) * a.out_length + t);
+  if constexpr (Positions > kFewPositions) {
+    store_many(store, n, group, first, a.out_length, sums[0], reinterpret_cast<float4*>(memory),
+               y + (int64_t{n} * p.out_channels + group) * a.out_length);
+  } else {
+    const int64_t t = first + threadIdx.x * kFewPositions;
+    const int64_t output = int64_t{chunk} * Outputs;
+    const int64_t channel = group * p.group_out() + output;
+    const auto outputs = static_cast<int>(min(p.group_out() - output, int64_t{Outputs}));
+    store_sums<Outputs, Plain>(store, n, channel, outputs, t, a.out_length, sums, reinterpret_cast<float4*>(memory),
+                               y + (int64_t{n} * p.out_channels + channel) * a.out_length + t);
+  }
 }
 
 int threads_of(const Conv1dProblem& p, int64_t out_length) {
+  if (positions_a_thread(p, out_length) > kFewPositions) return kThreadsOfMany;
   return static_cast<int>(std::min(threads_at_most(p), round_up(ceil_div(out_length, kFewPositions), 32)));
 }
 
 FewOutputs plan(const Conv1dProblem& p, int64_t out_length) {
   const int outputs = outputs_at_once(p);
-  const int64_t positions = int64_t{threads_of(p, out_length)} * kFewPositions;
+  const int64_t positions = int64_t{threads_of(p, out_length)} * positions_a_thread(p, out_length);
   FewOutputs a{p, out_length, {}, {}, {}, {}, 0, 0, 0, 0, 0, 0, false};
   a.tiles_by = tensor::Divisor(ceil_div(out_length, positions));
   a.chunks_by = tensor::Divisor(ceil_div(p.group_out(), outputs));
@@ -318,6 +299,13 @@ using KernelFunction = void (*)(FewOutputs, const float*, const float*, Conv1dSt
 template <int Outputs>
 KernelFunction kernel_for(const FewOutputs& a) {
   const bool plain = a.p.epilogue.none();
+  if constexpr (Outputs == 1) {
+    if (positions_a_thread(a.p, a.out_length) > kFewPositions) {
+      if (a.taps <= 4)
+        return plain ? few_outputs_kernel<1, 4, true, kManyPositions> : few_outputs_kernel<1, 4, false, kManyPositions>;
+      return plain ? few_outputs_kernel<1, 8, true, kManyPositions> : few_outputs_kernel<1, 8, false, kManyPositions>;
+    }
+  }
   if (a.taps == 1 || a.p.dilation != 1) {
     return plain ? few_outputs_kernel<Outputs, 1, true> : few_outputs_kernel<Outputs, 1, false>;
   }
@@ -332,7 +320,9 @@ std::unique_ptr<Kernel> few_outputs(const Conv1dProblem& p, const PrepareArgs& a
   const int threads = threads_of(p, out_length);
   const int64_t halves = a.stage_rows < a.rows ? 2 : 1;
   const int64_t staged = halves * a.stage_rows * (a.pitch + a.row_weights) + kSlackFloats;
-  const int64_t sums = p.epilogue.none() ? 0 : int64_t{Outputs} * threads * kFewPositions;
+  const int positions = positions_a_thread(p, out_length);
+  const bool stages_sums = !p.epilogue.none() || positions > kFewPositions;
+  const int64_t sums = stages_sums ? int64_t{Outputs} * threads * positions : 0;
   const auto bytes = static_cast<size_t>(std::max(staged, sums)) * sizeof(float);
   const auto blocks = static_cast<unsigned>(conv1d_few_outputs_blocks(p, out_length));
   return function_kernel([a, threads, bytes, blocks, kernel = kernel_for<Outputs>(a), weights = pack(a, Outputs, args)](
@@ -350,7 +340,8 @@ std::unique_ptr<Kernel> few_outputs(const Conv1dProblem& p, const PrepareArgs& a
 int64_t conv1d_few_outputs_blocks(const Conv1dProblem& problem, int64_t out_length) {
   const int64_t rows =
       checked_mul(checked_mul(problem.batch, problem.groups), ceil_div(problem.group_out(), outputs_at_once(problem)));
-  return checked_mul(rows, ceil_div(out_length, int64_t{threads_of(problem, out_length)} * kFewPositions));
+  const int64_t positions = int64_t{threads_of(problem, out_length)} * positions_a_thread(problem, out_length);
+  return checked_mul(rows, ceil_div(out_length, positions));
 }
 
 std::unique_ptr<Kernel> conv1d_few_outputs_kernel(const Conv1dProblem& problem, const PrepareArgs& args) {

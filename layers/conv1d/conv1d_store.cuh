@@ -53,8 +53,8 @@ struct Conv1dStore {
       (*this)(value, {b}, position, 1, position + 1);
       return value[0];
     }
-    // Many sums at a time, in place, the branches outside the loops. Their positions are `step` apart; those from `end`
-    // on get no residual, and are not to be stored.
+    // Many sums at a time, in place, the branches outside the loops. Their positions are `step` apart; those before 0
+    // and from `end` on get no residual, and are not to be stored.
     template <int Count>
     __device__ void operator()(float (&sums)[Count], int64_t position, int64_t step, int64_t end) const {
 #pragma unroll
@@ -96,7 +96,8 @@ struct Conv1dStore {
       const T* row = static_cast<const T*>(residual);
 #pragma unroll
       for (int i = 0; i < Count; ++i) {
-        if (position + i * step < end) values[i] += stored_value(row[position + i * step]);
+        const int64_t at = position + i * step;
+        if (static_cast<uint64_t>(at) < static_cast<uint64_t>(end)) values[i] += stored_value(row[at]);
       }
     }
   };

@@ -14,7 +14,8 @@
 // Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
 // Output       through shared memory: by a tensor copy for eight rows where they begin at multiples of 16 bytes; else
 //              4, 2 or 1 values a lane, as the beginnings of all rows allow, or a bulk copy a row of its whole sectors;
-//              a ConvTranspose1d's phases are interleaved on the way.
+//              or, where tiles would share sectors, by a tensor copy for every eighth row, with what the tile before
+//              has left. A ConvTranspose1d's phases are interleaved on the way.
 // Halves       x, the residual and y of a single product may be stored as float16 or bfloat16; float16 is not scaled.
 // Beats        cuda.tensor: loads, conversion, products and stores overlap without a barrier that stops them all.
 
@@ -34,13 +35,16 @@
 namespace strand::layers::wgmma {
 namespace {
 
+// Whether x, y or the residual is stored as such.
+bool has_halves(const PrepareArgs& args) {
+  const auto half = [](const TensorType& type) { return is_half(type.dtype); };
+  return std::ranges::any_of(args.inputs, half) || std::ranges::any_of(args.outputs, half);
+}
+
 KernelFunction kernel_for(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args) {
   const bool plain = p.epilogue.none();
-  if (g.products == 1) {
-    const auto half = [](const TensorType& type) { return is_half(type.dtype); };
-    const bool halves = std::ranges::any_of(args.inputs, half) || std::ranges::any_of(args.outputs, half);
-    return halves ? halves_kernel(g.layout, plain) : single_kernel(g.layout, plain);
-  }
+  if (has_halves(args)) return halves_kernel(g.layout, plain);
+  if (g.products == 1) return single_kernel(g.layout, plain);
   return plain ? kernel_of<true, 3, false>(g.layout) : fused_kernel(g.layout);
 }
 
@@ -144,7 +148,23 @@ bool encode_y(Arguments& a) {
   const cuuint64_t strides[] = {length * bytes, kLine};
   const cuuint32_t box[] = {static_cast<cuuint32_t>(kLine / bytes), kStagedRows,
                             static_cast<cuuint32_t>(kStagedColumns * bytes / kLine)};
-  return encode(a.y_map, bytes, 3, a.y, sizes, strides, box, CU_TENSOR_MAP_SWIZZLE_128B);
+  return encode(a.y_maps[0], bytes, 3, a.y, sizes, strides, box, CU_TENSOR_MAP_SWIZZLE_128B);
+}
+
+// The same where outputs are carried, of every eighth row, each from the beginning of a sector.
+bool encode_carried(Arguments& a) {
+  constexpr cuuint64_t kLine = 128;
+  const auto pitch = static_cast<cuuint64_t>(a.out_length) * 4;
+  const cuuint64_t sizes[] = {kLine / 4, static_cast<cuuint64_t>(a.p.batch * a.store.channels / kSector),
+                              pitch / kLine + 1};
+  const cuuint64_t strides[] = {kSector * pitch, kLine};
+  const cuuint32_t box[] = {kLine / 4, kStagedRows, kStagedColumns * 4 / kLine};
+  for (uint64_t row = 0; row < kSector; ++row) {
+    const uint64_t from = (reinterpret_cast<uint64_t>(a.y) + row * pitch) & ~uint64_t{kSector * 4 - 1};
+    const auto* base = reinterpret_cast<const void*>(from);
+    if (!encode(a.y_maps[row], 4, 3, base, sizes, strides, box, CU_TENSOR_MAP_SWIZZLE_128B)) return false;
+  }
+  return true;
 }
 
 class WgmmaKernel final : public Kernel {
@@ -183,6 +203,9 @@ class WgmmaKernel final : public Kernel {
     const int64_t most =
         g.resident ? std::max<int64_t>(info.multiprocessors / blocks, 1) * blocks : info.multiprocessors;
     grid_ = static_cast<unsigned>(std::min<int64_t>(a_.tiles, most));
+    const int64_t shares = std::max<int64_t>(grid_ / blocks, 1);
+    a_.share = static_cast<int>(a_.tiles / blocks / shares);
+    a_.shares_more = static_cast<int>(a_.tiles / blocks % shares);
   }
 
   void run(const Context& context, const Bindings& bindings) const override {
@@ -192,7 +215,7 @@ class WgmmaKernel final : public Kernel {
     a.store = weights_.store(bindings);
     a.y = bindings.outputs[0].data;
     if (a.g.boxes > 0 && !encode_x(a)) a.g.copy_by_rows();  // an x that is not aligned to 16 bytes, say
-    a.copies_lines = encode_y(a);
+    a.copies_lines = a.g.layout == Layout::kCarry ? encode_carried(a) : encode_y(a);
     cuda::launch_early(kernel_, grid_, kThreads, static_cast<size_t>(a.g.shared_bytes), cuda::stream(context), a);
     cuda::check_launch("conv1d cuda.wgmma");
   }
@@ -230,7 +253,11 @@ Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& arg
   }
   const int64_t out_length = args.outputs[0].shape[2];
   if (result.declined.empty() && !is_half(args.outputs[0].dtype)) {
-    geometry.stored_columns = wgmma::choose_stored_columns(problem, geometry, out_length);
+    if (!wgmma::has_halves(args) && wgmma::carries_outputs(problem, geometry, out_length)) {
+      geometry.layout = wgmma::Layout::kCarry;
+    } else {
+      geometry.stored_columns = wgmma::choose_stored_columns(problem, geometry, out_length);
+    }
   }
   if (result.declined.empty()) {
     // Tile numbers run ahead by a grid: half of what an int holds is enough for both.

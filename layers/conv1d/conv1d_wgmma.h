@@ -50,14 +50,16 @@ enum class Layout : uint8_t {
   // 32 output channels x 256 positions: the high and low parts of 8 weights each are rows r and r + 8. With one product
   // the low ones are zeros, so that outputs lie eight a warp all the same.
   kStack,
+  kCarry,  // kSplit, of outputs that are carried from tile to tile: see carries_outputs
 };
+constexpr bool is_split(Layout layout) { return layout == Layout::kSplit || layout == Layout::kCarry; }
 struct BlockShape {
   int rows;      // of the weight operand
   int channels;  // output channels
   int columns;   // output positions
 };
 constexpr BlockShape block_shape(Layout layout) {
-  if (layout == Layout::kSplit) return {128, 128, 128};
+  if (is_split(layout)) return {128, 128, 128};
   return {64, layout == Layout::kWide ? 64 : 32, 256};
 }
 
@@ -139,6 +141,12 @@ std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, 
 // as a 16th of all work is done twice; nor where rows are even, which was no faster.
 int choose_stored_columns(const Conv1dProblem& problem, const Geometry& geometry, int64_t out_length);
 
+// Where rows of outputs begin within sectors and blocks of channels are whole: a thread block then walks over
+// neighbouring tiles, and what fills no whole sector at a tile's end stays in registers until the next one brings the
+// rest. Of a warp, eight rows are every eighth channel, which begin at the same place of a sector, so that they are
+// staged alike and go by one tensor copy. Not where taps reach so far that what is read twice has left the cache.
+bool carries_outputs(const Conv1dProblem& problem, const Geometry& geometry, int64_t out_length);
+
 // Rows (of 16 bytes) from a slot's first octet to the first of each step's two.
 std::vector<int32_t> step_rows(const Conv1dProblem& problem, const Geometry& geometry);
 
@@ -168,13 +176,17 @@ constexpr WeightRow weight_row(Layout layout, int channel, int part) {
 }
 
 // Which block of its group's output channels one is in, and which of the block's. If gated, the halves of a result are
-// 8 apart, so that one thread has the sums of both.
+// 8 apart, so that one thread has the sums of both. If carried, a warp's eight rows are every eighth channel.
 struct ChannelPlace {
   int64_t block;
   int within;
 };
 constexpr ChannelPlace channel_place(const Conv1dProblem& problem, const Geometry& geometry, int64_t channel) {
   const int channels = geometry.shape().channels;
+  if (geometry.layout == Layout::kCarry) {
+    const auto within = static_cast<int>(channel % channels);
+    return {channel / channels, within / 64 * 64 + within % 8 * 8 + within % 64 / 8};
+  }
   if (!problem.epilogue.gated) return {channel / channels, static_cast<int>(channel % channels)};
   const int64_t results = problem.group_out() / 2;
   const auto local = static_cast<int>(channel % results % (channels / 2));

@@ -206,11 +206,10 @@ struct FlatItems {
   }
 };
 
-// Walks over all stages of this block's tiles: convert(lead, slot, parity).
+// Walks over all stages of this block's `tiles`: convert(lead, slot, parity).
 template <class X, typename Convert>
-__device__ __forceinline__ void convert_stages(const Arguments& a, const Shared& s, const Convert& convert) {
-  const auto grid = static_cast<int>(gridDim.x);
-  const int stages = (a.tiles - static_cast<int>(blockIdx.x) + grid - 1) / grid * a.g.stages();
+__device__ __forceinline__ void convert_stages(const Arguments& a, const Shared& s, int tiles, const Convert& convert) {
+  const int stages = tiles * a.g.stages();
   Cursor cursor;
   for (int stage = 0; stage < stages; ++stage) {
     wait(s.raw_full(cursor.slot), cursor.parity);
@@ -229,42 +228,43 @@ __device__ __forceinline__ void convert_stages(const Arguments& a, const Shared&
 }
 
 template <class X, int Products, bool Folded, int Rounds>
-__device__ __forceinline__ void convert_rounds(const Arguments& a, const Shared& s) {
+__device__ __forceinline__ void convert_rounds(const Arguments& a, const Shared& s, int tiles) {
   const SharedItems<X, Folded, Rounds> items(a);
-  convert_stages<X>(a, s, [&](const Leads<X>& lead, int slot, int parity) {
+  convert_stages<X>(a, s, tiles, [&](const Leads<X>& lead, int slot, int parity) {
     items.template convert<Products>(a, s, lead, slot, parity);
   });
 }
 
 template <class X, int Products, bool Folded>
-__device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s) {
+__device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s, int tiles) {
   constexpr int kFew = 3;
   if constexpr (!Folded) {  // whose stages are seldom small
-    if (a.g.items() <= kFew * kConverterThreads) return convert_rounds<X, Products, Folded, kFew>(a, s);
+    if (a.g.items() <= kFew * kConverterThreads) return convert_rounds<X, Products, Folded, kFew>(a, s, tiles);
   }
-  convert_rounds<X, Products, Folded, kItemsPerThread>(a, s);
+  convert_rounds<X, Products, Folded, kItemsPerThread>(a, s, tiles);
 }
 
 template <class X, int Products>
-__device__ __forceinline__ void convert_values(const Arguments& a, const Shared& s) {
+__device__ __forceinline__ void convert_values(const Arguments& a, const Shared& s, int tiles) {
   if (a.g.flat) {
     const FlatItems<X, Products> items(a.g);
-    convert_stages<X>(a, s,
+    convert_stages<X>(a, s, tiles,
                       [&](const Leads<X>& lead, int slot, int parity) { items.convert(a, s, lead, slot, parity); });
   } else if (a.g.fold > 1) {
-    convert_shared<X, Products, true>(a, s);
+    convert_shared<X, Products, true>(a, s, tiles);
   } else {
-    convert_shared<X, Products, false>(a, s);
+    convert_shared<X, Products, false>(a, s, tiles);
   }
 }
 
-template <int Products, bool Halves>
+template <int Products, bool Halves, bool Carries>
 __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
+  const int tiles = Walk<Carries>(a).tiles();
   if constexpr (Halves) {
-    if (a.x_type == DType::kFloat16) return convert_values<__half, 1>(a, s);
-    if (a.x_type == DType::kBFloat16) return convert_values<__nv_bfloat16, 1>(a, s);
+    if (a.x_type == DType::kFloat16) return convert_values<__half, 1>(a, s, tiles);
+    if (a.x_type == DType::kBFloat16) return convert_values<__nv_bfloat16, 1>(a, s, tiles);
   }
-  convert_values<float, Products>(a, s);
+  convert_values<float, Products>(a, s, tiles);
 }
 
 #endif

@@ -65,8 +65,8 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   const Geometry& g = a.g;
   const int warpgroup = threadIdx.x / 128;
   // A warpgroup's half of the rows, or of the positions.
-  const int weights_at = BlockLayout == Layout::kSplit ? warpgroup * 64 * 16 : 0;
-  const int octets_at = g.raw_bytes + (BlockLayout == Layout::kSplit ? 0 : warpgroup * g.stored_columns * 16);
+  const int weights_at = is_split(BlockLayout) ? warpgroup * 64 * 16 : 0;
+  const int octets_at = g.raw_bytes + (is_split(BlockLayout) ? 0 : warpgroup * g.stored_columns * 16);
   const Operand w(s.weights(0) + weights_at, block_shape(BlockLayout).rows * 16);
   const Operand x(shared_address(s.slot(0)) + octets_at, g.octet_rows * 16);
   const int lane = __shfl_sync(~0U, static_cast<int>(threadIdx.x) % 32, static_cast<int>(threadIdx.x) % 32);
@@ -103,8 +103,8 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   if (ahead > 0 && warpgroup == 1) asm volatile("bar.sync 2, 256;" ::: "memory");
   TileEnd<BlockLayout, Plain, Halves> end(a, s, lane);
   cuda::await_kernels_before();  // for y and the residual
-  for (int index = blockIdx.x; index < a.tiles; index += static_cast<int>(gridDim.x)) {
-    end.begin(index);
+  for (Walk<BlockLayout == Layout::kCarry> walk(a); !walk.done(); walk.advance()) {
+    end.begin(walk);
     float least_unscale = a.exact_only ? 0.0F : 1.0F;
     float sum[64] = {};
     if (resident) weights = 0;
@@ -152,7 +152,8 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
       stage_slot.advance(slots);
     }
     if (least_unscale == 0) {
-      compute_exactly<BlockLayout, Plain, Halves>(a, tile_at(a, index));
+      end.skip();
+      compute_exactly<BlockLayout, Plain, Halves>(a, tile_at(a, walk.index));
     } else {
       end.store(sum);
     }
@@ -167,6 +168,7 @@ template <Layout BlockLayout, bool Plain, int Products, bool Halves>
 __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
 #ifdef STRAND_WGMMA
   extern __shared__ __align__(kStagingAlignment) uint8_t memory[];
+  constexpr bool kCarries = BlockLayout == Layout::kCarry;
   const Geometry& g = a.g;
   const Shared s(memory, g);
   cuda::let_next_begin();
@@ -195,12 +197,12 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
     asm volatile("setmaxnreg.dec.sync.aligned.u32 88;");
     if (threadIdx.x / 32 == 15) {
       if (Halves && a.x_type != DType::kFloat32) {
-        load<uint16_t>(a, s);
+        load<uint16_t, kCarries>(a, s);
       } else {
-        load<float>(a, s);
+        load<float, kCarries>(a, s);
       }
     } else {
-      convert<Products, Halves>(a, s);
+      convert<Products, Halves, kCarries>(a, s);
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 168;");
@@ -213,6 +215,9 @@ using KernelFunction = void (*)(Arguments);
 
 template <bool Plain, int Products, bool Halves>
 KernelFunction kernel_of(Layout layout) {
+  if constexpr (!Halves) {  // which are not carried
+    if (layout == Layout::kCarry) return wgmma_kernel<Layout::kCarry, Plain, Products, Halves>;
+  }
   if (layout == Layout::kStack) return wgmma_kernel<Layout::kStack, Plain, Products, Halves>;
   return layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, Plain, Products, Halves>
                                   : wgmma_kernel<Layout::kWide, Plain, Products, Halves>;

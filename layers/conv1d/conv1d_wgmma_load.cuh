@@ -17,8 +17,10 @@ using tensor::shared_address;
 using tensor::split;
 
 struct Arguments {
-  CUtensorMap map;    // of x, [batch and group][channel][position], where g.boxes > 0
-  CUtensorMap y_map;  // where copies_lines: [positions / a line's][batch and channel][a line's], lines of 128 bytes
+  CUtensorMap map;  // of x, [batch and group][channel][position], where g.boxes > 0
+  // Where copies_lines: of y, [positions / a line's][batch and channel][a line's], lines of 128 bytes; if it is
+  // carried, of every eighth channel from each of the first eight on, from the beginning of a sector.
+  CUtensorMap y_maps[kSector];
   const void* x;
   void* y;
   const float* weight;  // as PyTorch has it, for tiles that are computed in float32
@@ -32,13 +34,15 @@ struct Arguments {
   int group_in;  // channels
   int group_out;
   int tiles;          // of the whole problem
+  int share;          // if outputs are carried, of neighbouring tiles: see Walk
+  int shares_more;    // shares that have one more
   Divisor blocks_by;  // blocks of output channels, of all groups
   Divisor group_blocks_by;
   Divisor position_tiles_by;  // of a row
   Divisor positions_by;       // g.positions; folded: g.octet_rows
   Divisor stride_by;
   bool exact_only;
-  bool copies_lines;  // whole rows of outputs go by tensor copies
+  bool copies_lines;  // whole rows of outputs go by tensor copies, or what is carried
   int stride_shift;   // of p.interleave
   int divisor_shift;
   DType x_type;
@@ -73,6 +77,41 @@ inline __device__ Tile tile_at(const Arguments& a, int index) {
   tile.batch = static_cast<int>(batch);
   return tile;
 }
+
+// Walks over the tiles of a thread block: every gridDim.x-th.
+template <bool Carries>
+struct Walk {
+  const Arguments& a;
+  int index = blockIdx.x;
+
+  __device__ explicit Walk(const Arguments& arguments) : a(arguments) {}
+  __device__ bool done() const { return index >= a.tiles; }
+  __device__ void advance() { index += static_cast<int>(gridDim.x); }
+  __device__ int tiles() const {
+    const auto grid = static_cast<int>(gridDim.x);
+    return (a.tiles - index + grid - 1) / grid;
+  }
+};
+
+// Where outputs are carried: a share of neighbours with the same output channels.
+template <>
+struct Walk<true> {
+  int index;
+  int step;
+  int end;
+
+  __device__ explicit Walk(const Arguments& a) : step(static_cast<int>(a.blocks_by.value)) {
+    const auto share = static_cast<int>(a.blocks_by.divide(blockIdx.x));
+    const int block = static_cast<int>(blockIdx.x) - share * step;
+    const int begin = share * a.share + min(share, a.shares_more);
+    index = begin * step + block;
+    end = (begin + a.share + (share < a.shares_more ? 1 : 0)) * step;
+  }
+  __device__ bool done() const { return index >= end; }
+  __device__ bool at_last() const { return index + step >= end; }
+  __device__ void advance() { index += step; }
+  __device__ int tiles() const { return (end - index + step - 1) / step; }
+};
 
 // What the multiplying warps read of the geometry, rows of 16 bytes.
 enum Number : uint8_t {

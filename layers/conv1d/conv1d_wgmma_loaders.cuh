@@ -9,16 +9,16 @@ namespace strand::layers::wgmma {
 #ifdef STRAND_WGMMA
 
 // Walks over the stages of this block's tiles, whose raw rows are copied.
-template <class X>
+template <class X, bool Carries>
 struct RowsWalk {
   const Arguments& a;
   const Shared& s;
-  int index = blockIdx.x;  // of the tile
-  Tile tile = tile_at(a, index);
+  Walk<Carries> walk{a};
+  Tile tile = tile_at(a, walk.index);
   int stage = 0;
   Cursor cursor{0, 1};
 
-  __device__ bool done() const { return index >= a.tiles; }
+  __device__ bool done() const { return walk.done(); }
   __device__ bool has_room() const { return phase_done(s.empty(cursor.slot), cursor.parity); }
   // All lanes wait for room, for they may all copy.
   __device__ __forceinline__ void load() {
@@ -27,28 +27,29 @@ struct RowsWalk {
     cursor.advance(a.g.slots);
     if (++stage < a.g.stages()) return;
     stage = 0;
-    index += static_cast<int>(gridDim.x);
-    tile = tile_at(a, index);
+    walk.advance();
+    tile = tile_at(a, walk.index);
   }
 };
 
 // Walks over the chunks of weights of this block's tiles, which follow from the L2 cache. One lane copies.
+template <bool Carries>
 struct WeightsWalk {
   const Arguments& a;
   const Shared& s;
   int step_bytes = a.g.step_bytes();
   int64_t block_bytes = int64_t{a.g.total_steps()} * step_bytes;
-  int index = blockIdx.x;  // of the tile
+  Walk<Carries> walk{a};
   int stage = 0;
   int step = 0;
   Cursor cursor{0, 1};
 
-  __device__ bool done() const { return index >= a.tiles; }
+  __device__ bool done() const { return walk.done(); }
   __device__ bool has_room() const { return phase_done(s.weights_empty(cursor.slot), cursor.parity); }
   __device__ __forceinline__ void load(int slot, int64_t from, int bytes) const {
     if (threadIdx.x % 32 != 0) return;
     arrive_expecting(s.weights_full(slot), bytes);
-    const auto* block = reinterpret_cast<const uint8_t*>(a.packed) + tile_at(a, index).block * block_bytes;
+    const auto* block = reinterpret_cast<const uint8_t*>(a.packed) + tile_at(a, walk.index).block * block_bytes;
     bulk_load(s.weights(slot * a.g.weight_slot_bytes), block + from, bytes, s.weights_full(slot));
   }
   // All weights of the block, which stay.
@@ -63,19 +64,19 @@ struct WeightsWalk {
     step = 0;
     if (++stage < a.g.stages()) return;
     stage = 0;
-    index += static_cast<int>(gridDim.x);
+    walk.advance();
   }
 };
 
 // One warp: starts copies of raw rows and, if they do not stay, of weights, whichever ring has room; after those of a
 // stage's rows up to a stage's weights.
-template <class X>
+template <class X, bool Carries>
 __device__ void load(const Arguments& a, const Shared& s) {
   const auto agreed = [](bool room) { return __shfl_sync(~0U, static_cast<int>(room), 0) != 0; };
   const bool follow = !a.g.resident;
   const int chunks = (a.g.steps + a.g.chunk_steps - 1) / a.g.chunk_steps;  // of weights, a stage
-  RowsWalk<X> rows{a, s};
-  WeightsWalk weights{a, s};
+  RowsWalk<X, Carries> rows{a, s};
+  WeightsWalk<Carries> weights{a, s};
   if (!follow) weights.load_resident();
   cuda::await_kernels_before();  // for x
   while (!rows.done() || (follow && !weights.done())) {

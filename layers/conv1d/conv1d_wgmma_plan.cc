@@ -264,13 +264,26 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
 int choose_stored_columns(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
   constexpr int64_t kMinLength = 2048;
   constexpr int kMostSteps = 16;  // of a tile
-  const bool odd = out_length % 2 != 0 && p.interleave.length == 0;
+  // Three products leave even rows no time for what is done twice.
+  const int64_t unit = g.products == 1 ? kSector : 2;
+  const bool shares = out_length % unit != 0 && p.interleave.length == 0;
   // Values to convert and to store, a tile's: more of the former than three quarters of the latter, and what is done
   // twice costs more than it saves.
   const int64_t converted = int64_t{g.stages()} * g.items() * 8;
   const int64_t stored = std::min<int64_t>(p.group_out(), g.shape().channels) * g.shape().columns;
   const bool pays = g.total_steps() <= kMostSteps && converted * 4 <= stored * 3;
-  return odd && pays && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
+  return shares && pays && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
+}
+
+bool carries_outputs(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
+  constexpr int64_t kMinLength = 2048;
+  const bool shares = out_length % kSector != 0 && p.interleave.length == 0;
+  const bool whole_blocks = p.group_out() % g.shape().channels == 0 && !p.epilogue.gated;
+  const int64_t reach = p.dilation * (p.kernel_size - 1);
+  // A single product has the time to do some of it twice, and tiles side by side are written faster.
+  const bool twice = g.products == 1 && choose_stored_columns(p, g, out_length) < kPartColumns;
+  return shares && whole_blocks && !twice && g.layout == Layout::kSplit && g.resident && out_length >= kMinLength &&
+         reach <= int64_t{2} * kPartColumns * p.stride;
 }
 
 std::vector<int32_t> step_rows(const Conv1dProblem& p, const Geometry& g) {

@@ -5,6 +5,11 @@
 
 namespace strand::layers::wgmma {
 
+// Floats from the beginning of its sector to an address.
+inline __device__ int past_sector(uint64_t address) {
+  return static_cast<int>(static_cast<uint32_t>(address) / 4 & (kSector - 1));
+}
+
 // The columns [first, last) of a warpgroup's part that it stores, of the row of y that has the part's first one at
 // `address` and as position `position`.
 struct Stored {
@@ -53,6 +58,22 @@ struct Staging {
   uint32_t memory;
   int lane;
 
+  // Where every eighth column from one of the first 16 on lies, of this lane's row.
+  struct Shifted {
+    uint32_t first;  // the one among the first 8
+    uint32_t at[4];
+    bool wraps;  // it is not that
+
+    __device__ Shifted(const Staging& staging, int column)
+        : first(staging.memory + permuted(row_of(staging.lane), column % 8)), wraps(column >= 8) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        at[i] = wraps ? (first ^ (i + 1) % 4 * 32) + (i + 1) / 4 * kLinesBytes : first ^ i * 32;
+      }
+    }
+    __device__ uint32_t operator()(int i) const { return at[i % 4] + i / 4 * kLinesBytes; }
+  };
+
   static __device__ uint32_t permuted(int row, int column) { return staged(row, column * 4); }
 
   // This lane's outputs are positions 8 i + lane % 4 * 2 and the next one of row row_of(lane): outputs(i).
@@ -77,6 +98,50 @@ struct Staging {
       }
       if (i > 0 || mine + 1 >= 0) {
         if (i < 15 || mine + 1 < 0) store_shared(to + i * 32 + 4, v.y);
+      }
+    }
+  }
+
+  // The same as put(), `shift` columns further on. In front are those of `tail`, which the tile before left, and what
+  // is pushed out is the tail of this one. `Pairs`: `shift` is even.
+  template <bool Pairs, typename Outputs>
+  __device__ __forceinline__ void put_shifted(const Outputs& outputs, int shift, float2& tail) const {
+    const float2 last = outputs(15);
+    const Shifted x(*this, lane % 4 * 2 + shift);
+    if constexpr (Pairs) {
+#pragma unroll
+      for (int i = 0; i < 15; ++i) store_shared2(x(i), outputs(i));
+      store_shared2(x.wraps ? x.first : x(15), x.wraps ? tail : last);
+    } else {
+      const Shifted y(*this, lane % 4 * 2 + shift + 1);
+#pragma unroll
+      for (int i = 0; i < 15; ++i) {
+        const float2 v = outputs(i);
+        store_shared(x(i), v.x);
+        store_shared(y(i), v.y);
+      }
+      store_shared(x.wraps ? x.first : x(15), x.wraps ? tail.x : last.x);
+      store_shared(y.wraps ? y.first : y(15), y.wraps ? tail.y : last.y);
+    }
+    tail = last;
+  }
+
+  // Stores of eight such rows the columns [first, last), 16 bytes a lane. `window`: from the beginning of a sector on.
+  __device__ __forceinline__ void store_window(const OutputRows& window, int first, int last) const {
+    const int mine = lane * 4;
+    const bool all = mine >= first && mine + 4 <= last;
+#pragma unroll 4
+    for (int row = 0; row < kStagedRows; ++row) {
+      const float4 v = load_shared4(memory + permuted(row, mine));
+      auto* to = reinterpret_cast<float*>(window.row(row)) + mine;
+      if (all) {
+        *reinterpret_cast<float4*>(to) = v;
+        continue;
+      }
+      const float values[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (mine + i >= first && mine + i < last) to[i] = values[i];
       }
     }
   }

@@ -1,86 +1,9 @@
 #pragma once
-// The end of a tile of cuda.wgmma: a warpgroup's sums through shared memory to finished rows, or all of it in float32.
+// The end of a tile of cuda.wgmma: a warpgroup's sums through shared memory to finished rows.
 
-#include "layers/conv1d/conv1d_wgmma_staging.cuh"
+#include "layers/conv1d/conv1d_wgmma_exact.cuh"
 
 namespace strand::layers::wgmma {
-
-// What a warpgroup has of a tile.
-template <Layout BlockLayout>
-struct Part {
-  static constexpr BlockShape kShape = block_shape(BlockLayout);
-  static constexpr int kChannels = kShape.channels == 128 ? 64 : kShape.channels;
-
-  // Output channel in the block, and output position.
-  static __device__ int first_channel() {
-    return BlockLayout == Layout::kSplit ? static_cast<int>(threadIdx.x) / 128 * 64 : 0;
-  }
-  static __device__ int first_position(const Arguments& a, const Tile& tile) {
-    const int warpgroup = static_cast<int>(threadIdx.x) / 128;
-    return tile.position + (BlockLayout == Layout::kSplit ? 0 : warpgroup * a.g.stored_columns);
-  }
-};
-
-// y[.., o, t] before its epilogue, by FMA in the order of the formula. `Halves`: x may be stored as such.
-template <bool Halves>
-__device__ float exact_sum(const Arguments& a, int batch, int group, int64_t o, int64_t t) {
-  float sum = 0;
-  for (int64_t c = 0; c < a.group_in; ++c) {
-    const int64_t row = (int64_t{batch} * a.p.in_channels + group * a.group_in + c) * a.p.length;
-    for (int64_t k = 0; k < a.p.kernel_size; ++k) {
-      const int64_t from = source_index(t * a.p.stride + k * a.p.dilation - a.p.pad_left, a.p.length, a.p.padding_mode);
-      const float x = from < 0 ? 0.0F : load_stored(a.x, Halves ? a.x_type : DType::kFloat32, row + from);
-      sum = fmaf(a.weight[(o * a.group_in + c) * a.p.kernel_size + k], x, sum);
-    }
-  }
-  return sum;
-}
-
-// z[.., o, t] and the biases up to the next phase, where they belong in y.
-inline __device__ void store_exactly(const Arguments& a, int batch, int64_t o, int64_t t, float sum) {
-  const Interleave& between = a.p.interleave;
-  const int phases = between.phases();
-  const float bias = a.store.at(o).bias;
-  float* y = static_cast<float*>(a.y) + (batch * (a.store.channels / phases) + o / phases) * between.length;
-  const int64_t first = t * between.stride + o % phases * between.divisor - between.offset;
-  for (int64_t i = 0; i < between.divisor; ++i) {
-    if (first + i >= 0 && first + i < between.length) y[first + i] = i == 0 ? sum + bias : bias;
-  }
-}
-
-// A warpgroup's part of a tile in float32: for values that can't be scaled.
-template <Layout BlockLayout, bool Plain, bool Halves>
-__device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
-  using MyPart = Part<BlockLayout>;
-  const int shrink = !Plain && a.store.gated ? 2 : 1;  // sums a result
-  const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
-  const int first = (block_in_group * MyPart::kShape.channels + MyPart::first_channel()) / shrink;
-  for (int i = threadIdx.x % 128; i < MyPart::kChannels / shrink * 128; i += 128) {
-    const int64_t row = first + i / 128;
-    const int64_t position = MyPart::first_position(a, tile);
-    const int64_t t = position + i % 128;
-    if (row >= a.group_out / shrink || t >= a.out_length) continue;
-    const int64_t o = tile.group * int64_t{a.group_out} + row;
-    const int64_t y_row = (tile.batch * a.store.channels + o) * a.out_length;
-    const Stored stored(a, reinterpret_cast<uint64_t>(a.y) + (y_row + position) * 4, position);
-    if (i % 128 < stored.first || i % 128 >= stored.last) continue;
-    const float sum = exact_sum<Halves>(a, tile.batch, tile.group, o, t);
-    if (Plain && a.p.interleave.length > 0) {
-      store_exactly(a, tile.batch, o, t, sum);
-      continue;
-    }
-    float y = 0;
-    if (Plain) {
-      y = sum + a.store.at(o).bias;
-    } else if (a.store.gated) {
-      const float gate = exact_sum<Halves>(a, tile.batch, tile.group, o + a.group_out / 2, t);
-      y = a.store.at<Halves>(tile.batch, o)(sum, gate, t);
-    } else {
-      y = a.store.at<Halves>(tile.batch, o)(sum, t);
-    }
-    store_value(a.y, Halves ? a.y_type : DType::kFloat32, y_row + t, y);
-  }
-}
 
 #ifdef STRAND_WGMMA
 
@@ -90,8 +13,11 @@ template <Layout BlockLayout, bool Plain, bool Halves>
 struct TileEnd {
   using MyPart = Part<BlockLayout>;
   static constexpr bool kStack = BlockLayout == Layout::kStack;
+  static constexpr bool kCarry = BlockLayout == Layout::kCarry;
   static constexpr int kInner = 256;
   static constexpr int kCopied = 512;             // all rows are whole, and go by tensor copies
+  static constexpr int kCarried = 1024;           // the tile before has left its last columns to this one
+  static constexpr int kLeaves = 2048;            // this one does to the next
   static constexpr int kHalves = kStack ? 1 : 2;  // rows row_of(lane) and, but in a stack, 8 more
   const Arguments& a;
   Staging staging;
@@ -100,26 +26,28 @@ struct TileEnd {
   bool gated;         // rows 8 to 15 gate rows 0 to 7
   int results;        // of the group
   int first_row = 0;  // this warp's, in the block
-  int first_sum = 0;  // the same in the group
+  int first_sum = 0;  // the same in the group; if carried, the channel that it is
   float unscale[kHalves];
   float bias[kHalves];
   int ends = 0;    // how many outputs there are in a row, and kInner if it goes on before and after them; or kCopied
   uint64_t y = 0;  // where the warp's first one is; if kCopied its row of all batches, and below it its line
+  float2 tail[kHalves] = {};  // what is left to the next tile
 
   __device__ TileEnd(const Arguments& arguments, const Shared& s, int my_lane)
       : a(arguments),
         staging{__shfl_sync(~0U, s.staging(static_cast<int>(threadIdx.x) / 32), 0), my_lane},
         lane(my_lane) {
-    gated = !Plain && !kStack && a.store.gated;
+    gated = !Plain && !kStack && !kCarry && a.store.gated;
     results = gated ? a.group_out / 2 : a.group_out;
-    first_row = Part<BlockLayout>::first_channel() + static_cast<int>(threadIdx.x) / 32 % 4 * (kStack ? 8 : 16);
+    first_row = Part<BlockLayout>::first_channel() + warp() * (kStack ? 8 : 16);
   }
 
-  __device__ __forceinline__ void begin(int index) {
-    tile = tile_at(a, index);
+  __device__ __forceinline__ void begin(const Walk<kCarry>& walk) {
+    tile = tile_at(a, walk.index);
+    if constexpr (kCarry) return begin_carried(walk);
     // Where weights are resident, the grid is a multiple of their blocks.
     const bool same_block = a.g.resident || a.blocks_by.value == 1;
-    if (!same_block || index == static_cast<int>(blockIdx.x)) begin_block();
+    if (!same_block || walk.index == static_cast<int>(blockIdx.x)) begin_block();
     const int position = MyPart::first_position(a, tile);
     const bool whole_rows = first_result() + kStagedRows * (gated ? 1 : kHalves) <= results;
     if (a.copies_lines && whole_rows && position + kPartColumns <= static_cast<int>(a.out_length)) {
@@ -143,23 +71,46 @@ struct TileEnd {
     asm volatile("" : "+l"(y));
   }
 
+  __device__ __forceinline__ void begin_carried(const Walk<true>& walk) {
+    const auto length = static_cast<int>(a.out_length);
+    const bool leaves = !walk.at_last() && tile.position + kPartColumns < length;
+    if (ends == 0) begin_block();  // the first tile, or after one that was skipped
+    const int has = min(kPartColumns, length - tile.position);
+    ends = __shfl_sync(~0U, has | (ends & kLeaves) / kLeaves * kCarried | (leaves ? kLeaves : 0), 0);
+    const int64_t row = tile.batch * a.store.channels + int64_t{tile.group} * results + first_sum;
+    y = reinterpret_cast<uint64_t>(a.y) + (row * a.out_length + tile.position) * 4;
+    asm volatile("" : "+l"(y));
+  }
+
   __device__ __forceinline__ void begin_block() {
     const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
-    first_sum = block_in_group * MyPart::kShape.channels + first_row;
+    const int first = kCarry ? MyPart::first_channel() + 2 * warp() : first_row;
+    first_sum = block_in_group * MyPart::kShape.channels + first;
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
       unscale[half] = a.unscale[int64_t{tile.block} * MyPart::kShape.channels + first_row + half * 8 + row_of(lane)];
       bias[half] = 0;
-      const int row = first_sum + half * 8 + row_of(lane);
+      const int row = sum_of(half);
       if (Plain && a.store.bias != nullptr && row < a.group_out)
         bias[half] = a.store.bias[tile.group * a.group_out + row];
     }
   }
 
+  // Which of a warpgroup's warps this one is.
+  static __device__ int warp() { return static_cast<int>(threadIdx.x) / 32 % 4; }
+  // This lane's row of the first or second eight, in the group: see channel_place.
+  __device__ int sum_of(int half) const {
+    return kCarry ? first_sum + half + row_of(lane) * kSector : first_sum + half * 8 + row_of(lane);
+  }
   __device__ int y_bytes() const { return Halves ? bytes_stored(a.y_type) : 4; }
+  // The same of the results, or the last one for rows that there are not.
+  __device__ int result_of(int half) const {
+    return kCarry ? sum_of(half) : min(first_result() + half * 8 + row_of(lane), results - 1);
+  }
   __device__ int first_result() const { return gated ? first_sum / 2 : first_sum; }
 
-  __device__ __forceinline__ void store(float (&sum)[64]) const {
+  __device__ __forceinline__ void store(float (&sum)[64]) {
+    if constexpr (kCarry) return store_carried(sum);
     if constexpr (kStack) {
 #pragma unroll
       for (int i = 0; i < 64; i += 4) {
@@ -174,7 +125,7 @@ struct TileEnd {
         finish_rows(sum, half, kStagedRows, [&](const auto& outputs) { put(outputs); });
         copy_staged([&] {
           const int row = static_cast<int>(y >> 32) + half * kStagedRows;
-          tensor_store(&a.y_map, staging.memory, row, static_cast<int>(y));
+          tensor_store(&a.y_maps[0], staging.memory, row, static_cast<int>(y));
         });
       });
       return;
@@ -193,6 +144,57 @@ struct TileEnd {
     }
     await_copies();
     store_ends(sum);
+  }
+
+  // Whole sectors, with what the tile before has left in front.
+  __device__ __forceinline__ void store_carried(float (&sum)[64]) {
+    const int has = ends & (kInner - 1);
+    const bool whole = (ends & kCarried) != 0 && has == kPartColumns && a.copies_lines;
+    each_half([&](int half) {
+      await_copies();
+      const int shift = past_sector(carried_row(half));
+      finish_rows(sum, half, kStagedRows, [&](const auto& outputs) {
+        if (shift % 2 == 0) {
+          staging.template put_shifted<true>(outputs, shift, tail[half]);
+        } else {
+          staging.template put_shifted<false>(outputs, shift, tail[half]);
+        }
+      });
+      if (whole) {
+        copy_staged([&] {
+          const int channel = tile.group * results + first_sum + half;
+          const int row = (tile.batch * static_cast<int>(a.store.channels) + channel) / kSector;
+          tensor_store(&a.y_maps[channel % kSector], staging.memory, row, tile.position * 4 / 128);
+        });
+      } else {
+        __syncwarp();
+        const OutputRows window(carried_row(half) - shift * 4, kSector * a.out_length, 4);
+        staging.store_window(window, (ends & kCarried) != 0 ? 0 : shift, shift + has);
+        __syncwarp();
+      }
+      if ((ends & kLeaves) == 0) store_tail(half, kPartColumns - kSector, has);
+    });
+  }
+
+  // Where the first or second eight rows have the tile's first position, of their first.
+  __device__ uint64_t carried_row(int half) const { return y + half * a.out_length * 4; }
+
+  // Stores what is left of the eight columns from `column` on, of which those before `end` are there.
+  __device__ __forceinline__ void store_tail(int half, int column, int end) const {
+    const uint64_t to = carried_row(half) + row_of(lane) * kSector * a.out_length * 4;
+    const int within = lane % 4 * 2;
+    const int first = kSector - past_sector(to);
+    auto* left = reinterpret_cast<float*>(to) + column + within;
+    if (within >= first && column + within < end) left[0] = tail[half].x;
+    if (within + 1 >= first && column + within + 1 < end) left[1] = tail[half].y;
+  }
+
+  // Before a tile is stored otherwise, all of it.
+  __device__ __forceinline__ void skip() {
+    if constexpr (kCarry) {
+      if ((ends & kCarried) != 0) each_half([&](int half) { store_tail(half, -kSector, 0); });
+      ends = 0;
+    }
   }
 
   template <class Each>
@@ -250,8 +252,7 @@ struct TileEnd {
                            fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]));
       });
     } else {
-      const int first = first_result() + half * 8;
-      const int64_t channel = int64_t{tile.group} * results + min(first + row_of(lane), results - 1);
+      const int64_t channel = int64_t{tile.group} * results + result_of(half);
       const auto finish = a.store.at<Halves>(tile.batch, channel);
       const int64_t mine = MyPart::first_position(a, tile) + lane % 4 * 2;
       const int64_t end = row_of(lane) < rows ? a.out_length : 0;
