@@ -65,10 +65,7 @@ TEST_CASE("conv1d: long and odd rows of outputs") {
 // before the input on, cut into boxes side by side, folded, in groups; outputs that fill no eight rows.
 TEST_CASE("conv1d: rows of all alignments") {
   // Several tiles a block of threads: what is staged is used again.
-  std::vector<Conv1dCase> cases = {{2, 64, 128, 12000, 3, 1, 1, 1},    {2, 64, 128, 12001, 3, 1, 1, 1},
-                                   {1, 16, 128, 50001, 3, 1, 1, 1},    {1, 16, 128, 40002, 3, 5, 1, 3},
-                                   {2, 16, 256, 30004, 3, 1, 3, 2},    {1, 5, 384, 9003, 15, 1, 1, 7},
-                                   {2, 32, 256, 10004, 3, 1, 1, 1, 2}, {1, 32, 256, 20005, 3, 1, 1, 1, 2}};
+  std::vector<Conv1dCase> cases = {{2, 64, 128, 12000, 3, 1, 1, 1}};
   for (int64_t length = 2401; length < 2409; ++length) {
     cases.push_back({2, 64, 128, length, 3, 1, 1, 1});
     cases.push_back({1, 32, 64, length, 5, 3, 1, CasePadding(17, 5)});
@@ -82,6 +79,17 @@ TEST_CASE("conv1d: rows of all alignments") {
     cases.push_back({1, 6, 130, length, 16, 1, 8, 7});
   }
   check_all(cases);
+}
+
+// Where rows share sectors, and a block of threads of cuda.wgmma has several tiles side by side, which leave each other
+// what fills no whole sector: at every place of a sector, through rows' ends, with a stride, in groups.
+TEST_CASE("conv1d: outputs that are carried from tile to tile") {
+  check_all({{1, 16, 128, 20001, 3, 1, 1, 1},
+             {3, 16, 128, 8002, 3, 5, 1, 3},
+             {2, 16, 256, 15004, 3, 1, 3, 2},
+             {1, 5, 384, 9003, 15, 1, 1, 7},
+             {1, 32, 256, 10004, 3, 1, 1, 1, 2},
+             {1, 32, 256, 20005, 3, 1, 1, 1, 2}});
 }
 
 // x ends within 16 bytes, of which cuda.wgmma copies the values one by one; rows shorter than 16 bytes pass its end
