@@ -10,6 +10,7 @@
 #include "engine/checked.h"
 #include "engine/cuda_runtime.h"
 #include "layers/conv1d/conv1d_direct_plan.h"
+#include "layers/conv1d/conv1d_few.h"
 #include "tests/conv1d_table.h"
 #include "tests/conv1d_walk.h"
 #include "tests/run_layer.h"
@@ -96,6 +97,22 @@ TEST_CASE("cuda.direct: long sums of few outputs are cut, others are not") {
                               Conv1dCase{1, 32, 32, 1024, 3, 8}, Conv1dCase{16, 1, 512, 160000, 10, 1, 5}}) {
     CHECK(plan_of(c).parts == 1);
   }
+}
+
+// Those of conv1d_test and epilogue_test that mean this kernel, and their neighbours that do not.
+TEST_CASE("cuda.few_channels: a single output of many long rows has twelve positions a thread") {
+  const auto positions = [](int64_t batch, Conv1dProblem p) {
+    p.batch = batch;
+    return layers::positions_a_thread(p, layers::output_length(p));
+  };
+  CHECK(positions(20, walk_problem(6, 3, 4408, 5, 1, 1, 2, 3)) == layers::kManyPositions);
+  CHECK(positions(55, walk_problem(2, 1, 4801, 20, 1, 1, 7)) == layers::kManyPositions);
+  CHECK(positions(32, walk_problem(6, 2, 4203, 5, 1, 1, 2, 2)) == layers::kManyPositions);
+  CHECK(positions(2, walk_problem(32, 1, 4408, 7, 1, 1, 3)) == layers::kFewPositions);     // few tiles
+  CHECK(positions(55, walk_problem(2, 2, 4801, 20, 1, 1, 7)) == layers::kFewPositions);    // two outputs
+  CHECK(positions(55, walk_problem(2, 1, 4801, 20, 1, 2, 7)) == layers::kFewPositions);    // taps apart
+  CHECK(positions(99, walk_problem(2, 1, 9801, 20, 2, 1, 7)) == layers::kFewPositions);    // positions apart
+  CHECK(positions(99, walk_problem(2, 1, 4801, 100, 1, 1, 50)) == layers::kFewPositions);  // many taps
 }
 
 // Of tools/bench/conv1d_cases.txt and of random problems, as measured (layers/conv1d/README.md).

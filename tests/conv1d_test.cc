@@ -47,8 +47,8 @@ TEST_CASE("conv1d: groups and depthwise") { check_all(group_cases()); }
 TEST_CASE("conv1d: padding of every mode") { check_all(padding_cases()); }
 TEST_CASE("conv1d: few channels") { check_all(few_cases(), "cuda.few_channels"); }
 
-// cuda.wgmma and cuda.few_channels (sums to 8) store 120 of 128 positions there: every layout, and rows that end all
-// along the last part.
+// cuda.wgmma (but where it carries outputs) and cuda.few_channels (sums to 8) store 120 of 128 positions there: every
+// layout, and rows that end all along the last part.
 TEST_CASE("conv1d: long and odd rows of outputs") {
   std::vector<Conv1dCase> cases = {{2, 64, 128, 2407, 3, 1, 1, 0}, {1, 16, 70, 2411, 5, 2, 1, 3},
                                    {2, 16, 32, 2059, 3, 1, 1, 1},  {1, 16, 200, 2101, 3, 1, 1, 1},

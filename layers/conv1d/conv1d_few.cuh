@@ -1,6 +1,5 @@
 #pragma once
-// What the two kernels of cuda.few_channels share: a thread stores four neighbouring outputs of a row at a time,
-// a warp 128.
+// How the two kernels of cuda.few_channels store: a thread four neighbouring outputs of a row at a time, a warp 128.
 
 #include "layers/conv1d/conv1d_cuda.cuh"
 #include "layers/conv1d/conv1d_few.h"

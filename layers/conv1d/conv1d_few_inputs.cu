@@ -11,8 +11,8 @@
 //   sectors are written whole. So they are of fewer outputs in long rows, where sums are short: see conv1d_few.cuh.
 // Predicted (H200, 1.75 GHz, a warp instruction a cycle a quarter): for four outputs a thread issues 4 R multiply-adds,
 //   R / 4 loads of weights and some 12 more with R the reduction up to a multiple of 4. encodec_in (R 8): 46, so 61
-//   million a warp, 0.07 ms, under the 0.256 ms of its bytes; w2v2_fe0 (R 12): 63, 150
-//   million, 0.16 ms, under 0.267. Both should be bound by bytes: 0.28 and 0.31 ms.
+//   million a warp, 0.07 ms, under the 0.256 ms of its bytes; w2v2_fe0 (R 12): 63, 150 million,
+//   0.16 ms, under 0.267. Both should be bound by bytes: 0.28 and 0.31 ms.
 // Limits: reductions up to 12 (16 spill registers), any of the rest.
 // It beats cuda.direct, which brings each operand of each tap to shared memory first, and stores by 4 bytes.
 
