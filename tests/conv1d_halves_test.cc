@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 
+#include "layers/conv1d/conv1d_few.h"
 #include "layers/epilogue.h"
 #include "layers/half_storage.h"
 #include "tests/conv1d_table.h"
@@ -80,8 +81,9 @@ Comparison compare_stored(const Tensor& output, const Truth& truth, Precision pr
 }
 
 struct Counts {
-  int taken = 0;  // by cuda.wgmma and cuda.depthwise, on a device that may not be here
-  std::map<std::string, double> worst;
+  std::string required = {};  // what has to take each problem; empty: none has to
+  int taken = 0;              // by any, on a device that may not be here
+  std::map<std::string, double> worst = {};
 };
 
 void check(Problem& problem, const std::string& what, Counts& counts) {
@@ -92,10 +94,14 @@ void check(Problem& problem, const std::string& what, Counts& counts) {
   // Without args.device on CUDA nothing asks for one.
   with_implementations(problem, {}, [&](const layers::Implementation& each, const auto&, const auto&) {
     if (!each.declined.empty()) return;
-    CHECK_MESSAGE((each.name == "cuda.wgmma" || each.name == "cuda.depthwise"), each.name << " takes halves");
+    CHECK_MESSAGE((each.name == "cuda.wgmma" || each.name == "cuda.depthwise" || each.name == "cuda.few_channels"),
+                  each.name << " takes halves");
     names.push_back(each.name);
     ++counts.taken;
   });
+  if (cuda::built_with_cuda() && !counts.required.empty()) {
+    CHECK_MESSAGE(std::ranges::count(names, counts.required) == 1, counts.required << " declines " << what);
+  }
   if (names.empty() || !cuda_available()) return;
   std::vector<Tensor> exact;  // the values that are stored
   for (const Tensor& input : problem.stored_inputs()) exact.push_back(input.to(DType::kFloat32));
@@ -111,6 +117,13 @@ void check(Problem& problem, const std::string& what, Counts& counts) {
                                               << problem.mix.residual << ": " << comparison.wrong << " wrong, first "
                                               << comparison.first << " (seed " << test_seed() << ")");
   });
+}
+
+layers::Conv1dProblem problem_of(const Conv1dCase& c) {
+  const auto layer = make_conv1d(c);
+  const TensorType input{DType::kFloat32, {c.batch, c.in_channels, c.length}, 2};
+  return layers::normalised(dynamic_cast<const layers::Conv1d&>(*layer).problem(input),
+                            layer->infer({&input, 1})[0].shape[2]);
 }
 
 // What follows the sums: nothing, or a residual before or after a function.
@@ -131,7 +144,7 @@ void check_all(const std::vector<Conv1dCase>& cases, Counts& counts, std::option
   for (const Conv1dCase& c : cases) {
     const int kind = turn % 3;
     const Mix& mix = kMixes[static_cast<size_t>(turn / 3 % 6)];
-    const Precision precision = turn % 2 == 0 ? Precision::kFloat16 : Precision::kBFloat16;
+    const Precision precision = (turn + turn / 18) % 2 == 0 ? Precision::kFloat16 : Precision::kBFloat16;
     ++turn;
     const auto layer = with_epilogue(c, kind);
     Problem problem{*layer, {}, random_parameters(*layer), precision, mix};
@@ -147,8 +160,8 @@ void check_all(const std::vector<Conv1dCase>& cases, Counts& counts, std::option
   }
 }
 
-void check_all(const std::vector<Conv1dCase>& cases) {
-  Counts counts;
+void check_all(const std::vector<Conv1dCase>& cases, const std::string& required = {}) {
+  Counts counts{required};
   // Each problem with each mix and precision in turn: the table's order shifts what meets what.
   std::vector<Conv1dCase> shifted = cases;
   for (int round = 0; round < 4; ++round) {
@@ -168,6 +181,29 @@ TEST_CASE("conv1d in halves: groups and depthwise") { check_all(group_cases()); 
 TEST_CASE("conv1d in halves: depthwise with long rows") {
   check_all(
       {{3, 300, 300, 768, 3, 1, 1, 1, 300}, {3, 300, 300, 771, 4, 2, 1, 0, 300}, {3, 300, 300, 768, 7, 1, 1, 3, 300}});
+}
+// Rows and pads of every length modulo 16 bytes, in each of the ways that rows are laid out and stored.
+TEST_CASE("conv1d in halves: few outputs") {
+  std::vector<Conv1dCase> cases;
+  for (const Conv1dCase& c : few_cases()) {
+    const layers::Conv1dProblem p = problem_of(c);
+    if (!layers::holds_inputs(p)) cases.push_back(c);
+  }
+  constexpr const char* kModes[] = {"zeros", "reflect", "replicate", "circular"};
+  for (int64_t i = 0; i < 16; ++i) {
+    const char* mode = kModes[i / 2 % 4];
+    const int64_t length = 1200 + i;
+    cases.push_back({2, 32, 1, length, 7, 1, 1, 3, 1, true, mode});
+    cases.push_back({1, 12, 4, length, 3, 1, 1, CasePadding(i, 15 - i), 2, false, mode});
+    cases.push_back({2, 16, 16, length, 3, 130 + i, 1, "causal", 1, true, mode});
+    cases.push_back({1, 10, 7, 2 * length, 13, 5, 1, 30, 1, true, mode});
+    cases.push_back({1, 16, 30, length, 5, 1, 1, CasePadding(2, i), 2, true, mode});
+    cases.push_back({1, 3, 6, length, 6, 600, 1, CasePadding(1190, 900 + i), 1, true, mode});  // by tap
+    cases.push_back({2, 8, 3, length, 4, 3, 2 + i % 3, CasePadding(i, 9), 1, true, mode});     // by tap: a stride
+    cases.push_back({22, 6, 3, 4100 + i, i % 2 == 0 ? 3 : 11, 1, 1, CasePadding(i, 5), 3, true, mode});  // twelve
+    cases.push_back({3, 20, 2, 1 + i, 5, 1, 1, 2 + i % 2});  // a row shorter than a vector
+  }
+  check_all(cases, "cuda.few_channels");
 }
 TEST_CASE("conv1d in halves: padding of every mode") {
   std::vector<Conv1dCase> cases;
@@ -209,6 +245,7 @@ TEST_CASE("conv1d in halves: Inf, NaN, and values past the range of the other") 
                {1, 6, 6, 500, 5, 2, 1, 4, 6},
                {2, 16, 64, 999, 16, 1, 8, 3},
                {1, 4, 100, 400, 15, 1, 1, 7},
+               {1, 20, 3, 601, 5, 1, 1, 2},
                {2, 64, 64, 400, 1, 1, 1, 0}},
               counts, value);
   }

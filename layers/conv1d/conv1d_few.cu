@@ -23,7 +23,8 @@ std::string why_not(const Conv1dProblem& p, int64_t out_length) {
 }  // namespace
 
 Implementation conv1d_few(const Conv1dProblem& problem, const PrepareArgs& args) {
-  Implementation result{"cuda.few_channels", DeviceType::kCuda, conv1d_cuda_declines(problem, args), {}};
+  Implementation result{
+      "cuda.few_channels", DeviceType::kCuda, conv1d_cuda_declines(problem, args, false, !holds_inputs(problem)), {}};
   if (result.declined.empty()) result.declined = why_not(problem, args.outputs[0].shape[2]);
   result.prepare = [problem, &args] {
     return holds_inputs(problem) ? conv1d_few_inputs_kernel(problem, args) : conv1d_few_outputs_kernel(problem, args);

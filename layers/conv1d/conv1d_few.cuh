@@ -1,5 +1,9 @@
 #pragma once
 // How the two kernels of cuda.few_channels store: a thread four neighbouring outputs of a row at a time, a warp 128.
+// Kernels with `Halves` take y's type, and the residual's, at run time.
+
+#include <algorithm>
+#include <type_traits>
 
 #include "layers/conv1d/conv1d_cuda.cuh"
 #include "layers/conv1d/conv1d_few.h"
@@ -55,6 +59,77 @@ __device__ __forceinline__ void store_four(float* target, const float (&values)[
   }
 }
 
+// y's row, or a place in it, where it is stored as halves of a type that is known at run time.
+struct HalvesTarget {
+  uint16_t* at;
+  DType type;
+
+  __device__ HalvesTarget operator+(int64_t values) const { return {at + values, type}; }
+  // As one word of 8 bytes.
+  __device__ uint2 rounded(const float (&values)[4]) const {
+    if (type == DType::kFloat16) {
+      return make_uint2(to_pair<__half>(values[0], values[1]), to_pair<__half>(values[2], values[3]));
+    }
+    return make_uint2(to_pair<__nv_bfloat16>(values[0], values[1]), to_pair<__nv_bfloat16>(values[2], values[3]));
+  }
+};
+
+// How many halves past 8 bytes it lies: the same on all lanes.
+__device__ __forceinline__ int halves_past(const uint16_t* target) {
+  return static_cast<int>(reinterpret_cast<uintptr_t>(target) / 2 % 4);
+}
+
+// A lane's values with the last `past` of the lane before it in front.
+__device__ __forceinline__ uint2 moved_by(int past, uint2 values) {
+  const uint2 before = make_uint2(__shfl_up_sync(~0U, values.x, 1), __shfl_up_sync(~0U, values.y, 1));
+  if (past == 0) return values;
+  const uint32_t first = past == 3 ? before.x : before.y;
+  const uint32_t second = past == 3 ? before.y : values.x;
+  const uint32_t third = past == 3 ? values.x : values.y;
+  const int shift = past % 2 * 16;
+  return make_uint2(__funnelshift_r(first, second, shift), __funnelshift_r(second, third, shift));
+}
+
+// Those of a thread's four for which `where` is true, by 2 bytes each: what lies beside them is other threads'.
+template <class Where>
+__device__ __forceinline__ void store_singles(uint16_t* target, uint2 values, const Where& where) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (where(i)) target[i] = static_cast<uint16_t>((i < 2 ? values.x : values.y) >> i % 2 * 16);
+  }
+}
+
+__device__ __forceinline__ void store_four(HalvesTarget target, const float (&values)[4], int64_t room) {
+  const auto lane = static_cast<int>(threadIdx.x % 32);
+  const uint2 rounded = target.rounded(values);
+  if (room < 4 * (32 - lane)) return store_singles(target.at, rounded, [room](int i) { return i < room; });
+  const int past = halves_past(target.at);
+  const uint2 moved = moved_by(past, rounded);
+  if (past == 0 || lane > 0) *reinterpret_cast<uint2*>(target.at - past) = moved;
+  if (past == 0 || (lane > 0 && lane < 31)) return;
+  store_singles(target.at, rounded, [past, lane](int i) { return (i < 4 - past) == (lane == 0); });
+}
+
+// y's row, or a place in it, of any type.
+struct StoredTarget {
+  char* at;
+  DType type;
+
+  __device__ StoredTarget operator+(int64_t values) const { return {at + values * bytes_stored(type), type}; }
+};
+
+__device__ __forceinline__ void store_four(StoredTarget target, const float (&values)[4], int64_t room) {
+  if (target.type == DType::kFloat32) return store_four(reinterpret_cast<float*>(target.at), values, room);
+  store_four(HalvesTarget{reinterpret_cast<uint16_t*>(target.at), target.type}, values, room);
+}
+
+// What y is to a kernel.
+template <bool Halves>
+using FewStored = std::conditional_t<Halves, void, float>;
+
+__device__ __forceinline__ float* few_target(float* y, DType) { return y; }
+__device__ __forceinline__ StoredTarget few_target(void* y, DType type) { return {static_cast<char*>(y), type}; }
+
 // Where rows begin within a sector of 32 bytes, a warp stores the 15 whole ones of its 128 outputs, and the next warp
 // begins 120 further: what two warps write of one sector, memory would read first. `room`: as above; `begins`: the
 // warp's first output is the row's.
@@ -108,17 +183,20 @@ __device__ __forceinline__ void store_aligned(float* target, const float (&value
   }
 }
 
+template <class Target>
+constexpr bool kTakesHalves = std::is_same_v<Target, StoredTarget>;
+
 // Stores a thread's sums. What is more than a bias is long code: those sums go through the thread's own part of shared
 // memory, so that it stands here once.
-template <int Outputs, bool Plain>
+template <int Outputs, bool Plain, class Target>
 __device__ __forceinline__ void store_sums(const Conv1dStore& store, int64_t n, int64_t channel, int outputs, int64_t t,
                                            int64_t length, float (&sums)[Outputs][kFewPositions], float4* staging,
-                                           float* target) {
+                                           Target target) {
   if constexpr (Plain) {
 #pragma unroll
     for (int o = 0; o < Outputs; ++o) {
       if (o >= outputs) break;
-      store.at(n, channel + o)(sums[o], t, 1, length);
+      store.at<kTakesHalves<Target>>(n, channel + o)(sums[o], t, 1, length);
       store_four(target + o * length, sums[o], length - t);
     }
   } else {
@@ -129,19 +207,19 @@ __device__ __forceinline__ void store_sums(const Conv1dStore& store, int64_t n, 
       staging[o * threads] = make_float4(sums[o][0], sums[o][1], sums[o][2], sums[o][3]);
     }
 #pragma unroll 1
-    for (int o = 0; o < outputs; ++o, target += length) {
+    for (int o = 0; o < outputs; ++o, target = target + length) {
       const float4 four = staging[o * threads];
       float values[kFewPositions] = {four.x, four.y, four.z, four.w};
-      store.at(n, channel + o)(values, t, 1, length);
+      store.at<kTakesHalves<Target>>(n, channel + o)(values, t, 1, length);
       store_four(target, values, length - t);
     }
   }
 }
 
 // The sums of a single output, many a thread: all threads meet, and store each four that lie side by side.
-template <int Positions>
+template <int Positions, class Target>
 __device__ __forceinline__ void store_many(const Conv1dStore& store, int64_t n, int64_t channel, int64_t first,
-                                           int64_t length, const float (&sums)[Positions], float4* staging, float* y) {
+                                           int64_t length, const float (&sums)[Positions], float4* staging, Target y) {
 #pragma unroll
   for (int i = 0; i < Positions / 4; ++i) {
     staging[threadIdx.x * (Positions / 4) + i] =
@@ -154,9 +232,15 @@ __device__ __forceinline__ void store_many(const Conv1dStore& store, int64_t n, 
     const float4 four = staging[at];
     float values[kFewPositions] = {four.x, four.y, four.z, four.w};
     const int64_t t = first + at * kFewPositions;
-    store.at(n, channel)(values, t, 1, length);
+    store.at<kTakesHalves<Target>>(n, channel)(values, t, 1, length);
     store_four(y + t, values, length - t);
   }
+}
+
+// Whether any edge is stored as halves.
+inline bool has_halves(const PrepareArgs& args) {
+  const auto half = [](const TensorType& edge) { return is_half(edge.dtype); };
+  return std::ranges::any_of(args.inputs, half) || std::ranges::any_of(args.outputs, half);
 }
 
 std::unique_ptr<Kernel> conv1d_few_inputs_kernel(const Conv1dProblem& problem, const PrepareArgs& args);

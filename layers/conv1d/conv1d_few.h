@@ -54,8 +54,10 @@ constexpr int64_t threads_at_most(const Conv1dProblem& p) {
 }
 
 constexpr int64_t kStageFloats = 4608;  // two stages are 36 KiB: six blocks a multiprocessor of sm_90
-// A row with its taps' reach, and up to 3 floats of lead.
-constexpr int64_t few_row_floats(int64_t reach, int64_t positions) { return round_up(reach + positions + 3, 4); }
+// A row with its taps' reach, and what it may begin past 16 bytes by. `per_float`: values, 2 where they are halves.
+constexpr int64_t few_row_floats(int64_t reach, int64_t positions, int64_t per_float = 1) {
+  return round_up(reach + positions + 4 * per_float - 1, 4 * per_float) / per_float;
+}
 // Whether an input's row is copied for each tap apart: where there is a stride, or where one row with all that the taps
 // reach would be longer than a row a tap, or leave no room for other rows.
 constexpr bool goes_by_tap(const Conv1dProblem& p, int64_t positions) {

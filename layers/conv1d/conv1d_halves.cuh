@@ -64,4 +64,16 @@ __device__ __forceinline__ uint32_t to_pair<__nv_bfloat16>(float first, float se
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
+// Both values of such a word.
+template <class T>
+__device__ __forceinline__ float2 stored_pair(uint32_t pair);
+template <>
+__device__ __forceinline__ float2 stored_pair<__half>(uint32_t pair) {
+  return __half22float2(*reinterpret_cast<const __half2*>(&pair));
+}
+template <>
+__device__ __forceinline__ float2 stored_pair<__nv_bfloat16>(uint32_t pair) {
+  return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000U));
+}
+
 }  // namespace strand::layers
