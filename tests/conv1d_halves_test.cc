@@ -5,7 +5,6 @@
 #include <limits>
 #include <optional>
 
-#include "layers/conv1d/conv1d_few.h"
 #include "layers/epilogue.h"
 #include "layers/half_storage.h"
 #include "tests/conv1d_table.h"
@@ -119,13 +118,6 @@ void check(Problem& problem, const std::string& what, Counts& counts) {
   });
 }
 
-layers::Conv1dProblem problem_of(const Conv1dCase& c) {
-  const auto layer = make_conv1d(c);
-  const TensorType input{DType::kFloat32, {c.batch, c.in_channels, c.length}, 2};
-  return layers::normalised(dynamic_cast<const layers::Conv1d&>(*layer).problem(input),
-                            layer->infer({&input, 1})[0].shape[2]);
-}
-
 // What follows the sums: nothing, or a residual before or after a function.
 std::shared_ptr<const layers::Layer> with_epilogue(const Conv1dCase& c, int kind) {
   const std::shared_ptr<const layers::Layer> conv = make_conv1d(c);
@@ -182,13 +174,9 @@ TEST_CASE("conv1d in halves: depthwise with long rows") {
   check_all(
       {{3, 300, 300, 768, 3, 1, 1, 1, 300}, {3, 300, 300, 771, 4, 2, 1, 0, 300}, {3, 300, 300, 768, 7, 1, 1, 3, 300}});
 }
-// Rows and pads of every length modulo 16 bytes, in each of the ways that rows are laid out and stored.
-TEST_CASE("conv1d in halves: few outputs") {
-  std::vector<Conv1dCase> cases;
-  for (const Conv1dCase& c : few_cases()) {
-    const layers::Conv1dProblem p = problem_of(c);
-    if (!layers::holds_inputs(p)) cases.push_back(c);
-  }
+// Rows and pads of every length modulo a sector, in each of the ways that rows are laid out and stored.
+TEST_CASE("conv1d in halves: few channels") {
+  std::vector<Conv1dCase> cases = few_cases();
   constexpr const char* kModes[] = {"zeros", "reflect", "replicate", "circular"};
   for (int64_t i = 0; i < 16; ++i) {
     const char* mode = kModes[i / 2 % 4];
@@ -202,7 +190,14 @@ TEST_CASE("conv1d in halves: few outputs") {
     cases.push_back({2, 8, 3, length, 4, 3, 2 + i % 3, CasePadding(i, 9), 1, true, mode});     // by tap: a stride
     cases.push_back({22, 6, 3, 4100 + i, i % 2 == 0 ? 3 : 11, 1, 1, CasePadding(i, 5), 3, true, mode});  // twelve
     cases.push_back({3, 20, 2, 1 + i, 5, 1, 1, 2 + i % 2});  // a row shorter than a vector
+    // Few inputs: sectors of long rows (of 112 positions a warp), of every sixteenth output, and shared.
+    cases.push_back({2, 1, 20, 2 * length, 7, 1, 1, CasePadding(3, 15 - i), 1, true, mode});
+    cases.push_back({1, 2, 270, length, 2, 3, 1 + i % 2, CasePadding(i % 3, 1), 1, i % 2 == 0, mode});
+    cases.push_back({1, 2, 70, 4 * length + i, 10, 1, 5, i % 4, 2, true, mode});
+    cases.push_back({1, 1, 150, 500 + i, 12, 2, 1, 11, 1, true, mode});
   }
+  cases.push_back({2, 1, 1100, 1211, 4, 1, 1, 1});  // every sixteenth output, in two sets
+  cases.push_back({1, 1, 530, 3001, 10, 1, 5, 0});
   check_all(cases, "cuda.few_channels");
 }
 TEST_CASE("conv1d in halves: padding of every mode") {
@@ -246,6 +241,7 @@ TEST_CASE("conv1d in halves: Inf, NaN, and values past the range of the other") 
                {2, 16, 64, 999, 16, 1, 8, 3},
                {1, 4, 100, 400, 15, 1, 1, 7},
                {1, 20, 3, 601, 5, 1, 1, 2},
+               {1, 1, 20, 2501, 5, 1, 1, 2},
                {2, 64, 64, 400, 1, 1, 1, 0}},
               counts, value);
   }

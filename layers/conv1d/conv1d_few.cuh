@@ -131,9 +131,11 @@ __device__ __forceinline__ float* few_target(float* y, DType) { return y; }
 __device__ __forceinline__ StoredTarget few_target(void* y, DType type) { return {static_cast<char*>(y), type}; }
 
 // Where rows begin within a sector of 32 bytes, a warp stores the 15 whole ones of its 128 outputs, and the next warp
-// begins 120 further: what two warps write of one sector, memory would read first. `room`: as above; `begins`: the
-// warp's first output is the row's.
+// begins 120 further (of halves 7, and 112): what two warps write of one sector, memory would read first. `room`: as
+// above; `begins`: the warp's first output is the row's.
+constexpr int kSectorBytes = 32;
 constexpr int kSectorFloats = 8;
+constexpr int kSectorHalves = 16;
 constexpr int kWarpOutputs = 32 * kFewPositions;
 
 template <int Past>
@@ -171,7 +173,27 @@ __device__ __forceinline__ void store_sectors(float* target, const float (&value
   }
 }
 
-// Stores a thread's four of [0, length) from t on, the first of which lies at a multiple of 16 bytes.
+__device__ __forceinline__ void store_sectors(HalvesTarget target, const float (&values)[4], int64_t room,
+                                              bool begins) {
+  const int column = static_cast<int>(threadIdx.x % 32) * kFewPositions;
+  const int64_t left = room + column;
+  const auto from = reinterpret_cast<uintptr_t>(target.at) / 2;
+  const int first = static_cast<int>(column - from) & (kSectorHalves - 1);
+  const uint2 rounded = target.rounded(values);
+  if (!begins && left > kWarpOutputs) {
+    const int past = halves_past(target.at);
+    const uint2 moved = moved_by(past, rounded);
+    if (column - past >= first && column - past < first + kWarpOutputs - kSectorHalves) {
+      *reinterpret_cast<uint2*>(target.at - past) = moved;
+    }
+    return;
+  }
+  const int64_t last = left > kWarpOutputs ? first + kWarpOutputs - kSectorHalves : left;
+  if (!begins && left <= kSectorHalves) return;
+  store_singles(target.at, rounded, [&](int i) { return column + i >= (begins ? 0 : first) && column + i < last; });
+}
+
+// Stores a thread's four of [0, length) from t on, the first of which lies at a multiple of 16 bytes (of halves, of 8).
 __device__ __forceinline__ void store_aligned(float* target, const float (&values)[4], int64_t t, int64_t length) {
   if (t >= 0 && t + kFewPositions <= length) {
     *reinterpret_cast<float4*>(target) = make_float4(values[0], values[1], values[2], values[3]);
@@ -181,6 +203,16 @@ __device__ __forceinline__ void store_aligned(float* target, const float (&value
   for (int i = 0; i < kFewPositions; ++i) {
     if (t + i >= 0 && t + i < length) target[i] = values[i];
   }
+}
+
+__device__ __forceinline__ void store_aligned(HalvesTarget target, const float (&values)[4], int64_t t,
+                                              int64_t length) {
+  const uint2 rounded = target.rounded(values);
+  if (t >= 0 && t + kFewPositions <= length) {
+    *reinterpret_cast<uint2*>(target.at) = rounded;
+    return;
+  }
+  store_singles(target.at, rounded, [t, length](int i) { return t + i >= 0 && t + i < length; });
 }
 
 template <class Target>
@@ -243,10 +275,33 @@ inline bool has_halves(const PrepareArgs& args) {
   return std::ranges::any_of(args.inputs, half) || std::ranges::any_of(args.outputs, half);
 }
 
+struct FewLaunch {
+  const void* kernel;  // (a, x, weights, store, y), whatever the types of x and y
+  unsigned blocks;
+  unsigned threads;
+  size_t bytes;  // of dynamic shared memory
+};
+
+template <class Parameters>
+std::unique_ptr<Kernel> few_kernel(const Parameters& a, const FewLaunch& launch, const Conv1dWeights& weights) {
+  return function_kernel([a, launch, weights](const Context& context, const Bindings& bindings) {
+    if (launch.blocks == 0) return;
+    Parameters parameters = a;
+    const void* x = bindings.inputs[0].data;
+    const float* weight = weights.data();
+    Conv1dStore store = weights.store(bindings);
+    void* y = bindings.outputs[0].data;
+    void* arguments[] = {&parameters, &x, &weight, &store, &y};
+    cuda::check(cudaLaunchKernel(launch.kernel, dim3(launch.blocks), dim3(launch.threads), arguments, launch.bytes,
+                                 cuda::stream(context)),
+                "conv1d cuda.few_channels");
+  });
+}
+
 std::unique_ptr<Kernel> conv1d_few_inputs_kernel(const Conv1dProblem& problem, const PrepareArgs& args);
 std::unique_ptr<Kernel> conv1d_few_outputs_kernel(const Conv1dProblem& problem, const PrepareArgs& args);
 // Blocks of each, for grid.x; Error(kLimit) past 64 bits.
-int64_t conv1d_few_inputs_blocks(const Conv1dProblem& problem, int64_t out_length);
+int64_t conv1d_few_inputs_blocks(const Conv1dProblem& problem, int64_t out_length, DType y_type);
 int64_t conv1d_few_outputs_blocks(const Conv1dProblem& problem, int64_t out_length);
 
 }  // namespace strand::layers

@@ -111,19 +111,7 @@ std::unique_ptr<Kernel> conv1d_few_outputs_kernel(const Conv1dProblem& p, const 
   const int64_t sums = stages_sums ? int64_t{outputs} * threads * positions : 0;
   const auto bytes = static_cast<size_t>(std::max(staged, sums)) * sizeof(float);
   const auto blocks = static_cast<unsigned>(conv1d_few_outputs_blocks(p, out_length));
-  return function_kernel([a, threads, bytes, blocks, kernel = kernel_for(a, args), weights = pack(a, outputs, args)](
-                             const Context& context, const Bindings& bindings) {
-    if (blocks == 0) return;
-    FewOutputs parameters = a;
-    const void* x = bindings.inputs[0].data;
-    const float* weight = weights.data();
-    Conv1dStore store = weights.store(bindings);
-    void* y = bindings.outputs[0].data;
-    void* arguments[] = {&parameters, &x, &weight, &store, &y};
-    cuda::check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, bytes, cuda::stream(context)),
-                "conv1d cuda.few_channels, few outputs");
-    cuda::check_launch("conv1d cuda.few_channels, few outputs");
-  });
+  return few_kernel(a, {kernel_for(a, args), blocks, threads, bytes}, pack(a, outputs, args));
 }
 
 }  // namespace strand::layers
