@@ -264,7 +264,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       CHECK(g.raw_bytes + g.parts() * g.part_bytes <= g.slot_bytes);
       CHECK(g.stage_channels * g.pitch * element_bytes <= (g.flat ? g.raw_bytes : g.slot_bytes));
       CHECK((g.resident ? g.total_steps() : g.chunk_steps) * g.step_bytes() <= g.weight_slot_bytes);
-      if (!g.flat) CHECK(g.items() <= kConverterThreads * kItemsPerThread);
+      if (!g.flat) CHECK(g.items() <= g.converter_threads() * items_per_thread(g.layout, g.element_bytes));
       check_boxes(p, g);
       const WalkCase c(p);
       const PackedWeights packed = pack_weights(p, g, c.w);

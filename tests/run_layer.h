@@ -291,7 +291,8 @@ inline void check_halves(const layers::Layer& layer, std::span<const Tensor> inp
       if (types == floats.input_types() && outputs == floats.output_types()) continue;
       const layers::PrepareArgs args{types, outputs, base.device, base.workspace_limit, base.weights, base.precision};
       for (const layers::Implementation& each : layer.implementations(args)) {
-        const bool knows = each.name == "cuda.wgmma" || each.name == "cuda.depthwise";
+        const bool knows =
+            each.name == "cuda.wgmma" || each.name == "cuda.depthwise" || each.name == "cuda.few_channels";
         CHECK_MESSAGE((!each.declined.empty() || knows), what << " " << each.name << " does not decline halves, in "
                                                               << static_cast<int>(in) << " out "
                                                               << static_cast<int>(out));

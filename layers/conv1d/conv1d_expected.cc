@@ -91,7 +91,8 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
                               : kItem * g.items();
   const bool wasted = g.products == 1 && p.group_out() < kManyOutputs;
   const double convert = (wasted ? kWasted : 1) * stages * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
-  const double multiply = stages * g.steps * g.products * kProduct;
+  const int halves = std::max(g.shape().channels / 128, 1);  // of a tall tile
+  const double multiply = stages * g.steps * g.products * halves * kProduct;
   const double store = kStore * static_cast<double>(std::min<int64_t>(p.group_out(), g.shape().channels)) *
                        g.shape().columns / (128 * 128);
   return kLaunchSeconds + kStart + std::max(turns * std::max(convert, multiply + store), memory_seconds(p, out_length));

@@ -25,18 +25,16 @@
 
 namespace strand::layers::wgmma {
 
-constexpr int kMaxSteps = 256;          // a stage
-constexpr int kMaxChunkSteps = 4;       // that are multiplied at once, at most
-constexpr int kShortSum = 8;            // steps of a tile
-constexpr int kMaxElements = 512;       // of the reduction, in a flat stage
-constexpr int kMaxSlots = 8;            // stages in flight
-constexpr int kWeightSlots = 4;         // chunks of weights in flight
-constexpr int kConverterThreads = 224;  // seven warps; the eighth loads
-constexpr int kItemsPerThread = 5;      // octet rows that a converter thread holds in registers
-constexpr int kPartColumns = 128;       // positions that a warpgroup multiplies
-constexpr int kSector = 8;              // floats that memory writes at a time
-constexpr int kMaxBoxValues = 256;      // of a row, that a tensor copy takes
-constexpr int kStagedRows = 8;          // of a tile's outputs that a warp has in shared memory at a time
+constexpr int kMaxSteps = 256;      // a stage
+constexpr int kMaxChunkSteps = 4;   // that are multiplied at once, at most
+constexpr int kShortSum = 8;        // steps of a tile
+constexpr int kMaxElements = 512;   // of the reduction, in a flat stage
+constexpr int kMaxSlots = 8;        // stages in flight
+constexpr int kWeightSlots = 4;     // chunks of weights in flight
+constexpr int kPartColumns = 128;   // positions that a warpgroup multiplies
+constexpr int kSector = 8;          // floats that memory writes at a time
+constexpr int kMaxBoxValues = 256;  // of a row, that a tensor copy takes
+constexpr int kStagedRows = 8;      // of a tile's outputs that a warp has in shared memory at a time
 constexpr int kStagedColumns = kPartColumns;
 constexpr int kStagedBytes = kStagedRows * kStagedColumns * 4;
 constexpr int kStagingBytes = 8 * kStagedBytes;
@@ -51,17 +49,31 @@ enum class Layout : uint8_t {
   // the low ones are zeros, so that outputs lie eight a warp all the same.
   kStack,
   kCarry,  // kSplit, of outputs that are carried from tile to tile: see carries_outputs
+  kTall,   // of one product: 256 output channels x 128 positions, twice what kSplit has
 };
-constexpr bool is_split(Layout layout) { return layout == Layout::kSplit || layout == Layout::kCarry; }
+constexpr bool is_split(Layout layout) { return layout != Layout::kWide && layout != Layout::kStack; }
 struct BlockShape {
   int rows;      // of the weight operand
   int channels;  // output channels
   int columns;   // output positions
 };
 constexpr BlockShape block_shape(Layout layout) {
+  if (layout == Layout::kTall) return {256, 256, 128};
   if (is_split(layout)) return {128, 128, 128};
   return {64, layout == Layout::kWide ? 64 : 32, 256};
 }
+
+// Warps 0 to 7 of a block multiply and store, seven convert, and the last one loads. With one product and weights that
+// follow six may convert, so that rows and weights have a warp each to load them.
+constexpr int kBlockThreads = 512;
+constexpr int kMostConverters = 7;
+// Octet rows that a converter thread holds in registers.
+constexpr int items_per_thread(Layout layout, int element_bytes) {
+  if (layout != Layout::kTall) return 5;
+  return element_bytes == 2 ? 6 : 3;
+}
+// Steps that are multiplied at once, at most.
+constexpr int most_chunk_steps(Layout layout) { return layout == Layout::kTall ? 2 : kMaxChunkSteps; }
 
 // Rows of 16 bytes of weights a step: for each row of the operand 16 values, high and low parts; in a stack the rows
 // are both parts already.
@@ -97,6 +109,7 @@ struct Geometry {
   int weight_slots = 0;  // chunks of weights in flight; 1 if resident
   int weight_slot_bytes = 0;
   int64_t shared_bytes = 0;
+  int converter_warps = kMostConverters;
   int element_bytes = 4;  // of x: 2 where it is stored as float16 or bfloat16
 
   constexpr BlockShape shape() const { return block_shape(layout); }
@@ -121,6 +134,7 @@ struct Geometry {
   // Of the header and the tables, which lie behind the staging.
   constexpr int table_bytes() const { return static_cast<int>(round_up(kHeaderBytes + (elements() + steps) * 4, 128)); }
   constexpr int piece() const { return 16 / element_bytes; }  // values of x in 16 bytes
+  constexpr int converter_threads() const { return converter_warps * 32; }
   constexpr int stages() const { return channel_stages * tap_stages; }
   constexpr int total_steps() const { return stages() * steps; }
   constexpr int parts() const { return products == 1 ? 1 : 2; }  // of a value: high and low

@@ -5,14 +5,24 @@
 
 namespace strand::layers::wgmma {
 
-// What a warpgroup has of a tile.
+// What a warpgroup has of a tile, or of each half of a tall one: these are blocks of channels as kSplit has.
 template <Layout BlockLayout>
 struct Part {
-  static constexpr BlockShape kShape = block_shape(BlockLayout);
+  static constexpr int kHalves = BlockLayout == Layout::kTall ? 2 : 1;
+  static constexpr BlockShape kShape = block_shape(kHalves == 2 ? Layout::kSplit : BlockLayout);
   static constexpr int kChannels = kShape.channels == 128 ? 64 : kShape.channels;
 
   // Output channel in the block, and output position.
   static __device__ int first_channel() { return is_split(BlockLayout) ? static_cast<int>(threadIdx.x) / 128 * 64 : 0; }
+  // A tile of tile_at, or its first or second half.
+  static __device__ Tile half_of(Tile tile, int half) {
+    tile.block = tile.block * kHalves + half;
+    return tile;
+  }
+  // Of its group's output channels, the first one of the tile's.
+  static __device__ int first_of_block(const Arguments& a, const Tile& tile) {
+    return (tile.block - tile.group * static_cast<int>(a.group_blocks_by.value) * kHalves) * kShape.channels;
+  }
   static __device__ int first_position(const Arguments& a, const Tile& tile) {
     const int warpgroup = static_cast<int>(threadIdx.x) / 128;
     return tile.position + (is_split(BlockLayout) ? 0 : warpgroup * a.g.stored_columns);
@@ -48,11 +58,10 @@ inline __device__ void store_exactly(const Arguments& a, int batch, int64_t o, i
 
 // A warpgroup's part of a tile in float32: for values that can't be scaled.
 template <Layout BlockLayout, bool Plain, bool Halves>
-__device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
+__device__ __forceinline__ void compute_exactly(const Arguments& a, const Tile& tile) {
   using MyPart = Part<BlockLayout>;
   const int shrink = !Plain && a.store.gated ? 2 : 1;  // sums a result
-  const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
-  const int first = (block_in_group * MyPart::kShape.channels + MyPart::first_channel()) / shrink;
+  const int first = (MyPart::first_of_block(a, tile) + MyPart::first_channel()) / shrink;
   for (int i = threadIdx.x % 128; i < MyPart::kChannels / shrink * 128; i += 128) {
     const int64_t row = first + i / 128;
     const int64_t position = MyPart::first_position(a, tile);
@@ -78,6 +87,12 @@ __device__ __noinline__ void compute_exactly(const Arguments& a, const Tile& til
     }
     store_value(a.y, Halves ? a.y_type : DType::kFloat32, y_row + t, y);
   }
+}
+
+// The same apart: what a kernel with three products has in registers would be spilled around it.
+template <Layout BlockLayout, bool Plain, bool Halves>
+__device__ __noinline__ void call_compute_exactly(const Arguments& a, const Tile& tile) {
+  compute_exactly<BlockLayout, Plain, Halves>(a, tile);
 }
 
 }  // namespace strand::layers::wgmma

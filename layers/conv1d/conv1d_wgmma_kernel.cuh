@@ -2,20 +2,13 @@
 // The kernel of cuda.wgmma, see conv1d_wgmma.cu. Four .cu files compile it, so that it takes a quarter of the time.
 
 #include "layers/conv1d/conv1d_wgmma_convert.cuh"
+#include "layers/conv1d/conv1d_wgmma_high.cuh"
 #include "layers/conv1d/conv1d_wgmma_loaders.cuh"
 #include "layers/conv1d/conv1d_wgmma_store.cuh"
 
 namespace strand::layers::wgmma {
 
-constexpr int kThreads = 512;
-
 #ifdef STRAND_WGMMA
-
-// Keeps the compiler from moving or copying sums that products under way write.
-__device__ __forceinline__ void pin(float (&sum)[64]) {
-#pragma unroll
-  for (float& value : sum) asm volatile("" : "+f"(value)::"memory");
-}
 
 // Starts the products of some steps of a stage: into `part`, or onto what it holds if `Add`. `low`: rows from high
 // octets to low ones; `step_row`: a step a lane, rows to its high octets. Straight code: the compiler waits after every
@@ -153,7 +146,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
     }
     if (least_unscale == 0) {
       end.skip();
-      compute_exactly<BlockLayout, Plain, Halves>(a, tile_at(a, walk.index));
+      call_compute_exactly<BlockLayout, Plain, Halves>(a, tile_at(a, walk.index));
     } else {
       end.store(sum);
     }
@@ -165,17 +158,18 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
 
 // `Halves`: x, y and the residual may be stored as such.
 template <Layout BlockLayout, bool Plain, int Products, bool Halves>
-__global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
+__global__ void __launch_bounds__(kBlockThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
 #ifdef STRAND_WGMMA
   extern __shared__ __align__(kStagingAlignment) uint8_t memory[];
   constexpr bool kCarries = BlockLayout == Layout::kCarry;
+  constexpr bool kTall = BlockLayout == Layout::kTall;
   const Geometry& g = a.g;
   const Shared s(memory, g);
   cuda::let_next_begin();
   if (threadIdx.x == 0) {
     for (int i = 0; i < kMaxSlots; ++i) {
       barrier_init(s.raw_full(i), 1);
-      barrier_init(s.full(i), kConverterThreads / 32);
+      barrier_init(s.full(i), g.converter_warps);
       barrier_init(s.empty(i), 8);
     }
     for (int i = 0; i < kWeightSlots; ++i) {
@@ -189,24 +183,24 @@ __global__ void __launch_bounds__(kThreads, 1) wgmma_kernel(const __grid_constan
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   const int elements = g.elements();
-  for (int i = threadIdx.x; i < elements; i += kThreads) s.elements()[i] = flat_offset(a, a.tables[i]);
-  for (int i = threadIdx.x; i < g.steps; i += kThreads) s.step_rows()[i] = a.tables[elements + i];
+  for (int i = threadIdx.x; i < elements; i += kBlockThreads) s.elements()[i] = flat_offset(a, a.tables[i]);
+  for (int i = threadIdx.x; i < g.steps; i += kBlockThreads) s.step_rows()[i] = a.tables[elements + i];
   fence_shared_writes();
   __syncthreads();
   if (threadIdx.x >= 256) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 88;");
-    if (threadIdx.x / 32 == 15) {
-      if (Halves && a.x_type != DType::kFloat32) {
-        load<uint16_t, kCarries>(a, s);
-      } else {
-        load<float, kCarries>(a, s);
-      }
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kTall ? 64 : 88));
+    if (static_cast<int>(threadIdx.x) / 32 >= 8 + g.converter_warps) {
+      load<Products, Halves, kCarries>(a, s);
     } else {
-      convert<Products, Halves, kCarries>(a, s);
+      convert<BlockLayout, Products, Halves>(a, s);
     }
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 168;");
-    multiply_tiles<BlockLayout, Plain, Products, Halves>(a, s);
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kTall ? 192 : 168));
+    if constexpr (Products == 1) {
+      multiply_high_tiles<BlockLayout, Plain, Halves>(a, s);
+    } else {
+      multiply_tiles<BlockLayout, Plain, Products, Halves>(a, s);
+    }
   }
 #endif
 }
@@ -215,6 +209,9 @@ using KernelFunction = void (*)(Arguments);
 
 template <bool Plain, int Products, bool Halves>
 KernelFunction kernel_of(Layout layout) {
+  if constexpr (Products == 1) {
+    if (layout == Layout::kTall) return wgmma_kernel<Layout::kTall, Plain, Products, Halves>;
+  }
   if constexpr (!Halves) {  // which are not carried
     if (layout == Layout::kCarry) return wgmma_kernel<Layout::kCarry, Plain, Products, Halves>;
   }

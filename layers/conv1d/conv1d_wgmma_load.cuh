@@ -74,7 +74,8 @@ struct Shared {
   __device__ uint32_t weights(int bytes) const { return shared_address(memory) + weights_at + bytes; }
   __device__ uint8_t* slot(int index) const { return memory + slots_at + index * slot_bytes; }
 };
-static_assert((3 * kMaxSlots + 2 * kWeightSlots) * 8 <= 256 && 256 + kMaxSlots * 4 <= 320 && 320 + 64 <= 384);
+static_assert((3 * kMaxSlots + 2 * kWeightSlots) * 8 <= 256 && 256 + kMaxSlots * 4 <= 320);
+static_assert(kMostConverters <= 8 && 320 + 64 <= 384);
 static_assert(384 + kMaxSlots * 4 <= 416 && 416 + kMaxSlots * sizeof(Edge) <= Shared::kNumbersAt);
 static_assert(Shared::kNumbersAt + kNumbers * 4 <= kHeaderBytes);
 
@@ -219,7 +220,7 @@ template <class X>
 __device__ __forceinline__ void fill_edge_rows(const Geometry& g, const Edge& edge, const Leads<X>& lead,
                                                uint32_t slot) {
   const int warp = threadIdx.x / 32 - 8;
-  for (int row = warp; row < g.stage_channels; row += kConverterThreads / 32) {
+  for (int row = warp; row < g.stage_channels; row += g.converter_warps) {
     const bool exists = row < edge.rows && edge.begin < edge.end;
     const int begin = exists ? static_cast<int>(lead(row)) + edge.begin : 0;
     const int skip = exists ? edge.end - edge.begin : 0;

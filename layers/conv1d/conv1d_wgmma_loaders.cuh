@@ -1,5 +1,5 @@
 #pragma once
-// The warp of cuda.wgmma that starts copies, whenever a ring has room.
+// The warps of cuda.wgmma that start copies, whenever a ring has room.
 
 #include "engine/cuda_launch.h"
 #include "layers/conv1d/conv1d_wgmma_load.cuh"
@@ -40,24 +40,31 @@ struct WeightsWalk {
   int step_bytes = a.g.step_bytes();
   int64_t block_bytes = int64_t{a.g.total_steps()} * step_bytes;
   Walk<Carries> walk{a};
+  uint64_t next = first();  // the address of the next chunk, which follow one another
   int stage = 0;
   int step = 0;
   Cursor cursor{0, 1};
 
   __device__ bool done() const { return walk.done(); }
   __device__ bool has_room() const { return phase_done(s.weights_empty(cursor.slot), cursor.parity); }
-  __device__ __forceinline__ void load(int slot, int64_t from, int bytes) const {
-    if (threadIdx.x % 32 != 0) return;
-    arrive_expecting(s.weights_full(slot), bytes);
-    const auto* block = reinterpret_cast<const uint8_t*>(a.packed) + tile_at(a, walk.index).block * block_bytes;
-    bulk_load(s.weights(slot * a.g.weight_slot_bytes), block + from, bytes, s.weights_full(slot));
+  __device__ void await_room() const { wait(s.weights_empty(cursor.slot), cursor.parity); }
+  __device__ uint64_t first() const {
+    return reinterpret_cast<uint64_t>(a.packed) + tile_at(a, walk.index).block * block_bytes;
+  }
+  __device__ __forceinline__ void load(int slot, int bytes) const {
+    if (elected()) {
+      arrive_expecting(s.weights_full(slot), bytes);
+      bulk_load(s.weights(slot * a.g.weight_slot_bytes), next, bytes, s.weights_full(slot));
+    }
+    __syncwarp();
   }
   // All weights of the block, which stay.
-  __device__ __forceinline__ void load_resident() const { load(0, 0, static_cast<int>(block_bytes)); }
+  __device__ __forceinline__ void load_resident() const { load(0, static_cast<int>(block_bytes)); }
   // A chunk, for which there is room.
   __device__ __forceinline__ void load() {
     const int steps = min(a.g.chunk_steps, a.g.steps - step);
-    load(cursor.slot, (int64_t{stage} * a.g.steps + step) * step_bytes, steps * step_bytes);
+    load(cursor.slot, steps * step_bytes);
+    next += steps * step_bytes;
     cursor.advance(a.g.weight_slots);
     step += steps;
     if (step < a.g.steps) return;
@@ -65,13 +72,14 @@ struct WeightsWalk {
     if (++stage < a.g.stages()) return;
     stage = 0;
     walk.advance();
+    next = first();
   }
 };
 
 // One warp: starts copies of raw rows and, if they do not stay, of weights, whichever ring has room; after those of a
 // stage's rows up to a stage's weights.
 template <class X, bool Carries>
-__device__ void load(const Arguments& a, const Shared& s) {
+__device__ __forceinline__ void load_both(const Arguments& a, const Shared& s) {
   const auto agreed = [](bool room) { return __shfl_sync(~0U, static_cast<int>(room), 0) != 0; };
   const bool follow = !a.g.resident;
   const int chunks = (a.g.steps + a.g.chunk_steps - 1) / a.g.chunk_steps;  // of weights, a stage
@@ -83,6 +91,35 @@ __device__ void load(const Arguments& a, const Shared& s) {
     if (!rows.done() && (!follow || agreed(rows.has_room()))) rows.load();
     for (int i = 0; i < chunks && follow && !weights.done() && agreed(weights.has_room()); ++i) weights.load();
   }
+}
+
+// Or a warp each.
+template <class X, bool Carries>
+__device__ __forceinline__ void load_all_rows(const Arguments& a, const Shared& s) {
+  RowsWalk<X, Carries> rows{a, s};
+  cuda::await_kernels_before();  // for x
+  while (!rows.done()) rows.load();
+}
+template <bool Carries>
+__device__ __forceinline__ void load_all_weights(const Arguments& a, const Shared& s) {
+  WeightsWalk<Carries> weights{a, s};
+  while (!weights.done()) {
+    weights.await_room();
+    weights.load();
+  }
+}
+
+template <class X, int Products, bool Carries>
+__device__ __forceinline__ void load_values(const Arguments& a, const Shared& s) {
+  if (Products > 1 || a.g.converter_warps == kMostConverters) return load_both<X, Carries>(a, s);
+  if (threadIdx.x / 32 == kBlockThreads / 32 - 1) return load_all_weights<Carries>(a, s);
+  load_all_rows<X, Carries>(a, s);
+}
+
+template <int Products, bool Halves, bool Carries>
+__device__ __forceinline__ void load(const Arguments& a, const Shared& s) {
+  if (Halves && a.x_type != DType::kFloat32) return load_values<uint16_t, Products, Carries>(a, s);
+  load_values<float, Products, Carries>(a, s);
 }
 
 #endif

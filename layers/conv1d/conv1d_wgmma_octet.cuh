@@ -16,6 +16,14 @@ __device__ __forceinline__ float larger(float a, float b) {
   return result;
 }
 
+// Pairs of halves, times zero, on top of a sum of such: a NaN where one is not finite.
+__device__ __forceinline__ uint32_t not_finite(uint32_t sum, uint32_t pair) {
+  uint32_t result;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(pair), "r"(0), "r"(sum));
+  return result;
+}
+__device__ __forceinline__ bool is_not_finite(uint32_t sum) { return (sum & 0x7FFF7FFFU) != 0; }
+
 template <int Products>
 __device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, uint32_t at, const float (&v)[8],
                                             float scale) {
@@ -32,6 +40,7 @@ __device__ __forceinline__ void store_octet(uint8_t* octets, int part_bytes, uin
 // Eight values of the reduction on their way from raw rows, stored as `X`, to an octet's row.
 template <class X>
 struct Octet {
+  static constexpr bool kScales = true;
   float v[8];
 
   // What stage_scale asks for: of many, the largest magnitude.
@@ -72,11 +81,13 @@ struct Octet {
 template <class X>
 requires(sizeof(X) == 2) struct Octet<X> {
   static constexpr bool kIsFloat16 = std::is_same_v<X, __half>;
+  static constexpr bool kScales = !kIsFloat16;
   uint32_t v[4];
 
-  using Largest = uint32_t;  // magnitudes' bits, two at a time
+  // Of bfloat16 magnitudes' bits, two at a time; of float16 just whether all are finite: see not_finite.
+  using Largest = uint32_t;
   static __device__ __forceinline__ Largest of_pair(Largest largest, uint32_t pair) {
-    return __vmaxu2(largest, pair & 0x7FFF7FFFU);
+    return kIsFloat16 ? not_finite(largest, pair) : __vmaxu2(largest, pair & 0x7FFF7FFFU);
   }
   static __device__ __forceinline__ Largest larger_of(Largest a, Largest b) { return __vmaxu2(a, b); }
   __device__ __forceinline__ Largest largest() const {
@@ -89,11 +100,8 @@ requires(sizeof(X) == 2) struct Octet<X> {
     const uint4 eight = load_shared_bits4(address);
     return of_pair(of_pair(of_pair(of_pair(largest, eight.x), eight.y), eight.z), eight.w);
   }
-  // Of float16 just whether they are finite.
   static __device__ __forceinline__ float magnitude(Largest largest) {
-    const uint32_t bits = max(largest & 0xFFFF, largest >> 16);
-    if (kIsFloat16) return bits < 0x7C00 ? 0.0F : __int_as_float(0x7F800000);
-    return __uint_as_float(bits << 16);
+    return __uint_as_float(max(largest & 0xFFFF, largest >> 16) << 16);
   }
 
   template <class Address>

@@ -19,9 +19,12 @@ constexpr int kMaxFlatReduction = 128;  // of a stage
 constexpr int kMaxExponent = 60;        // of a weight that is scaled
 constexpr int64_t kMaxResidentBlocks = 33;
 
-Layout layout_for(const Conv1dProblem& p) {
+Layout layout_for(const Conv1dProblem& p, int products) {
+  constexpr int64_t kLongSum = 256;
   const int64_t out_channels = p.group_out();
   if (out_channels <= 32 && !p.epilogue.gated) return Layout::kStack;
+  const bool tall = round_up(out_channels, 256) * 3 <= round_up(out_channels, 128) * 4;  // with little left empty
+  if (products == 1 && tall && p.reduction() >= kLongSum) return Layout::kTall;
   return round_up(out_channels, 128) > round_up(out_channels, 64) ? Layout::kWide : Layout::kSplit;
 }
 
@@ -102,7 +105,7 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   g.raw_bytes = g.flat ? to_int(raw) : 0;
   g.slot_bytes =
       to_int(round_up(g.flat ? raw + g.parts() * g.part_bytes : std::max<int64_t>(raw, g.parts() * g.part_bytes), 128));
-  g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, kMaxChunkSteps)));
+  g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, most_chunk_steps(g.layout))));
 }
 
 int64_t weight_bytes(const Geometry& g) { return int64_t{g.weight_slots} * g.weight_slot_bytes; }
@@ -131,9 +134,13 @@ bool fill_slots(const Geometry& laid_out, bool resident, int64_t limit, Geometry
 bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
   // No row is longer than all that there is, and so what follows fits 32 bits.
   if ((g.stage_taps - 1) * p.dilation * g.fold > limit / 4) return false;
+  g.converter_warps = kMostConverters;
   lay_out(p, g);
   if (g.steps > kMaxSteps || g.octets * 8 > kMaxElements) return false;
-  if (!g.flat && g.items() > kConverterThreads * kItemsPerThread) return false;
+  const auto converts = [&] {
+    return g.flat || g.items() <= g.converter_threads() * items_per_thread(g.layout, g.element_bytes);
+  };
+  if (!converts()) return false;
   // Weights that stay leave room for three stages, or they are better read again. Each thread block then keeps to one
   // block of output channels, so these must be few.
   Geometry resident;
@@ -142,7 +149,11 @@ bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
     g = resident;
     return true;
   }
-  return fill_slots(g, false, limit, g);
+  // Weights have a warp of their own where there is less to convert than to multiply.
+  constexpr int kFewItems = 128;  // a step of 128 output channels
+  const bool few = g.items() <= kFewItems * g.steps * std::max(g.shape().channels / 128, 1);
+  g.converter_warps = g.products == 1 && few ? kMostConverters - 1 : kMostConverters;
+  return converts() && fill_slots(g, false, limit, g);
 }
 
 // What a tile costs its converters and the memory: octet rows to convert, and raw values to load in the same unit.
@@ -249,7 +260,7 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
       p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
   const bool folds = p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0;
   Geometry asked;
-  asked.layout = layout_for(p);
+  asked.layout = layout_for(p, products);
   asked.products = products;
   asked.element_bytes = element_bytes;
   geometry = {};

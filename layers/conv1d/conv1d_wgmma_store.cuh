@@ -42,11 +42,12 @@ struct TileEnd {
     first_row = Part<BlockLayout>::first_channel() + warp() * (kStack ? 8 : 16);
   }
 
-  __device__ __forceinline__ void begin(const Walk<kCarry>& walk) {
-    tile = tile_at(a, walk.index);
+  // `half`: of a tall tile.
+  __device__ __forceinline__ void begin(const Walk<kCarry>& walk, int half = 0) {
+    tile = MyPart::half_of(tile_at(a, walk.index), half);
     if constexpr (kCarry) return begin_carried(walk);
     // Where weights are resident, the grid is a multiple of their blocks.
-    const bool same_block = a.g.resident || a.blocks_by.value == 1;
+    const bool same_block = MyPart::kHalves == 1 && (a.g.resident || a.blocks_by.value == 1);
     if (!same_block || walk.index == static_cast<int>(blockIdx.x)) begin_block();
     const int position = MyPart::first_position(a, tile);
     const bool whole_rows = first_result() + kStagedRows * (gated ? 1 : kHalves) <= results;
@@ -83,9 +84,8 @@ struct TileEnd {
   }
 
   __device__ __forceinline__ void begin_block() {
-    const int block_in_group = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
     const int first = kCarry ? MyPart::first_channel() + 2 * warp() : first_row;
-    first_sum = block_in_group * MyPart::kShape.channels + first;
+    first_sum = MyPart::first_of_block(a, tile) + first;
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
       unscale[half] = a.unscale[int64_t{tile.block} * MyPart::kShape.channels + first_row + half * 8 + row_of(lane)];
