@@ -117,11 +117,11 @@ TEST_CASE("conv1d: accuracy on data of many kinds") {
 // Every implementation may be asked for less than float32; those that have nothing faster stay with it.
 TEST_CASE("conv1d: precision tf32, float16 and bfloat16") {
   std::mt19937 random(test_seed());
-  const Conv1dCase cases[] = {{2, 64, 128, 1301, 3, 4, 3, 0},
-                              {2, 32, 24, 3000, 11, 5, 1, 25},
-                              {1, 4, 70, 2000, 15, 1, 1, 7},
-                              {1, 16, 128, 4004, 3, 1, 1, 1},
-                              {1, 16, 64, 4007, 3, 1, 1, 1}};  // stored in whole sectors
+  const Conv1dCase cases[] = {{2, 64, 128, 1301, 3, 4, 3, 0},  {2, 32, 24, 3000, 11, 5, 1, 25},
+                              {1, 4, 70, 2000, 15, 1, 1, 7},   {1, 16, 128, 4004, 3, 1, 1, 1},
+                              {1, 16, 64, 4007, 3, 1, 1, 1},  // stored in whole sectors
+                              {2, 96, 256, 611, 3, 1, 1, 1},  // tiles of 256 channels, weights follow
+                              {1, 256, 200, 2405, 1, 1, 1, 0}, {1, 64, 257, 1203, 16, 1, 8, 4}};
   for (const Conv1dCase& c : cases) {
     std::printf("error / (2^-11 * sum |w x|): %s\n", to_string(c).c_str());
     const std::unique_ptr<layers::Layer> layer = make_conv1d(c);

@@ -200,6 +200,21 @@ TEST_CASE("conv1d in halves: few channels") {
   cases.push_back({1, 1, 530, 3001, 10, 1, 5, 0});
   check_all(cases, "cuda.few_channels");
 }
+// Where weights follow and where they stay, some channels empty, in groups, with strides, far taps and folded.
+TEST_CASE("conv1d in halves: tiles of 256 channels") {
+  std::vector<Conv1dCase> cases;
+  for (const int64_t length : {300, 611, 1203, 2056}) {
+    cases.push_back({2, 96, 256, length, 3, 1, 1, 1});
+    cases.push_back({1, 256, 256, length, 1, 1, 1, 0});
+    cases.push_back({1, 128, 384, length, 2, 9, 1, 0});
+    cases.push_back({1, 96, 340, length, 3, 1, 1, 1});
+    cases.push_back({1, 96, 200, length, 3, 1, 2, 1, 1, false});
+    cases.push_back({1, 64, 256, length, 16, 1, 8, 4});
+    cases.push_back({1, 192, 768, length, 3, 1, 1, 1, 2});
+    cases.push_back({1, 64, 256, length, 5, 60, 1, CasePadding(120, 119), 1, true, "reflect"});
+  }
+  check_all(cases, "cuda.wgmma");
+}
 TEST_CASE("conv1d in halves: padding of every mode") {
   std::vector<Conv1dCase> cases;
   for (const char* mode : {"zeros", "reflect", "replicate", "circular"}) {
@@ -242,6 +257,7 @@ TEST_CASE("conv1d in halves: Inf, NaN, and values past the range of the other") 
                {1, 4, 100, 400, 15, 1, 1, 7},
                {1, 20, 3, 601, 5, 1, 1, 2},
                {1, 1, 20, 2501, 5, 1, 1, 2},
+               {2, 96, 300, 400, 3, 1, 1, 1},
                {2, 64, 64, 400, 1, 1, 1, 0}},
               counts, value);
   }

@@ -215,6 +215,26 @@ TEST_CASE("cuda.wgmma copies a stage's rows at once where they begin at multiple
   CHECK(g.raw_place(1, 5) == g.pitch + 5);
 }
 
+TEST_CASE("one product of long sums and many channels has tall tiles, and converters enough for a stage") {
+  const auto plan = [](const Conv1dProblem& p, int products) {
+    Geometry g;
+    REQUIRE(choose_geometry(p, kShared, g, products) == "");
+    return g;
+  };
+  const Conv1dProblem long_sum = walk_problem(96, 384, 611, 3, 1, 1, 1);
+  CHECK(plan(long_sum, 1).layout == Layout::kTall);
+  CHECK(plan(long_sum, 3).layout == Layout::kSplit);
+  CHECK(plan(walk_problem(64, 256, 611, 3, 1, 1, 1), 1).layout == Layout::kSplit);  // a short one
+  CHECK(plan(walk_problem(96, 160, 611, 3, 1, 1, 1), 1).layout == Layout::kWide);   // tall tiles would be half empty
+  CHECK(plan(walk_problem(256, 256, 611, 1, 1, 1, 0), 1).resident);
+  const Geometry strided = plan(walk_problem(128, 256, 4096, 8, 4, 1, 2), 1);
+  CHECK_FALSE(strided.flat);
+  CHECK(strided.layout == Layout::kSplit);
+  // Six warps that convert would have to take the taps in many stages.
+  CHECK(plan(walk_problem(96, 128, 8192, 32, 4, 1, 0), 1).stages() == 6);
+  CHECK(plan(long_sum, 1).converter_warps == kMostConverters - 1);
+}
+
 TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
   const Conv1dProblem problems[] = {
       gated(walk_problem(64, 128, 500, 2, 1, 4, 0)),  gated(walk_problem(20, 20, 300, 3, 1, 1, 1)),

@@ -216,8 +216,7 @@ class WgmmaKernel final : public Kernel {
     a.y = bindings.outputs[0].data;
     if (a.g.boxes > 0 && !encode_x(a)) a.g.copy_by_rows();  // an x that is not aligned to 16 bytes, say
     a.copies_lines = a.g.layout == Layout::kCarry ? encode_carried(a) : encode_y(a);
-    cuda::launch_early(kernel_, grid_, kBlockThreads, static_cast<size_t>(a.g.shared_bytes),
-                       cuda::stream(context), a);
+    cuda::launch_early(kernel_, grid_, kBlockThreads, static_cast<size_t>(a.g.shared_bytes), cuda::stream(context), a);
     cuda::check_launch("conv1d cuda.wgmma");
   }
 

@@ -26,7 +26,7 @@
 namespace strand::layers::wgmma {
 
 constexpr int kMaxSteps = 256;      // a stage
-constexpr int kMaxChunkSteps = 4;   // that are multiplied at once, at most
+constexpr int kMaxChunkSteps = 8;   // that are multiplied at once, at most
 constexpr int kShortSum = 8;        // steps of a tile
 constexpr int kMaxElements = 512;   // of the reduction, in a flat stage
 constexpr int kMaxSlots = 8;        // stages in flight
@@ -72,8 +72,11 @@ constexpr int items_per_thread(Layout layout, int element_bytes) {
   if (layout != Layout::kTall) return 5;
   return element_bytes == 2 ? 6 : 3;
 }
-// Steps that are multiplied at once, at most.
-constexpr int most_chunk_steps(Layout layout) { return layout == Layout::kTall ? 2 : kMaxChunkSteps; }
+// Steps that are multiplied at once, at most: of three products, or of one whose weights stay, or follow.
+constexpr int most_chunk_steps(Layout layout, int products, int element_bytes, bool resident) {
+  if (layout == Layout::kTall) return element_bytes == 2 ? 4 : 2;
+  return products == 1 && resident ? kMaxChunkSteps : 4;
+}
 
 // Rows of 16 bytes of weights a step: for each row of the operand 16 values, high and low parts; in a stack the rows
 // are both parts already.

@@ -15,7 +15,7 @@ __device__ __forceinline__ void pin(float (&sum)[64]) {
 }
 
 // A thread's sums. Arrays of their own, and not one of two, which would not stay in registers.
-template <Layout BlockLayout>
+template <Layout BlockLayout, int MostSteps>
 struct HighSums {
   static constexpr bool kTall = BlockLayout == Layout::kTall;
   float first[64];
@@ -59,7 +59,15 @@ struct HighSums {
     commit_products();
   }
   __device__ __forceinline__ void start(int steps, Operand w, Operand x, int step_row, bool add) {
-    if constexpr (most_chunk_steps(BlockLayout) > 2) {
+    if constexpr (MostSteps > 4) {
+      if (steps > 4) {
+        if (steps == 8) return start<8>(w, x, step_row, add);
+        if (steps == 7) return start<7>(w, x, step_row, add);
+        if (steps == 6) return start<6>(w, x, step_row, add);
+        return start<5>(w, x, step_row, add);
+      }
+    }
+    if constexpr (MostSteps > 2) {
       if (steps == 4) return start<4>(w, x, step_row, add);
       if (steps == 3) return start<3>(w, x, step_row, add);
     }
@@ -88,7 +96,6 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
   const int slot_rows = number(kSlotRows);
   const int chunk_steps = number(kChunkSteps);
   const int steps = number(kSteps);
-  const int weight_rows = number(kWeightRows);
   const int weight_ring = number(kWeightRing);
   const uint32_t my_step = shared_address(s.step_rows()) + lane % kMaxChunkSteps * 4;
   const uint32_t unscales = shared_address(&s.unscale(0));
@@ -97,9 +104,9 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
   Cursor stage_slot;
   Cursor weight_slot;
   if (resident) wait(s.weights_full(0), 0);
-  // The second warpgroup starts some stages after the first, as where there are three products.
-  int ahead = resident ? min(slots - 2, (stages + 1) / 2) : 0;
-  if (warpgroup == 1) {
+  // The second warpgroup starts some stages after the first, as where there are three products. Long sums gain nothing.
+  int ahead = resident && kHalves == 1 ? min(slots - 2, (stages + 1) / 2) : 0;
+  if (kHalves == 1 && warpgroup == 1) {
     if (ahead > 0) asm volatile("bar.sync 2, 256;" ::: "memory");
     ahead = 0;
   }
@@ -109,7 +116,7 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
   for (Walk<BlockLayout == Layout::kCarry> walk(a); !walk.done(); walk.advance()) {
     if constexpr (kHalves == 1) end.begin(walk);
     float unscale = 0;
-    HighSums<BlockLayout> sums;
+    HighSums<BlockLayout, most_chunk_steps(BlockLayout, 1, Halves ? 2 : 4, true)> sums;
     sums.pin_all();
     int weights = 0;  // rows to those of the next step
     for (int stage = 0; stage < stages; ++stage) {
@@ -127,12 +134,11 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
       for (int first = 0; first < steps; first += chunk_steps) {
         const int count = min(chunk_steps, steps - first);
         const int step_row = load_shared<int>(my_step + first * 4);
-        if (!resident) {
-          wait(s.weights_full(weight_slot.slot), weight_slot.parity);
-          weights = weight_slot.slot * weight_rows;
-        }
+        if (!resident) weights = weight_slot.slot * chunk_steps * step_weight_rows(BlockLayout, 1);
+        const Operand chunk = w.moved(weights);
+        if (!resident) wait(s.weights_full(weight_slot.slot), weight_slot.parity);
         const bool add = stage + first > 0;
-        sums.start(count, w.moved(weights), octets, step_row, add);
+        sums.start(count, chunk, octets, step_row, add);
         weights += count * step_weight_rows(BlockLayout, 1);
         wait_products<1>();
         if (add && elected()) {
@@ -142,7 +148,7 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
         if (!resident) weight_slot.advance(weight_ring);
       }
       __syncwarp();  // after what all lanes have read of the stage
-      if (--ahead == 0) asm volatile("bar.arrive 2, 256;" ::: "memory");
+      if (kHalves == 1 && --ahead == 0) asm volatile("bar.arrive 2, 256;" ::: "memory");
       stage_slot.advance(slots);
     }
     sums.await();

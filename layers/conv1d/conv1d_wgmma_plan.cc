@@ -19,13 +19,17 @@ constexpr int kMaxFlatReduction = 128;  // of a stage
 constexpr int kMaxExponent = 60;        // of a weight that is scaled
 constexpr int64_t kMaxResidentBlocks = 33;
 
-Layout layout_for(const Conv1dProblem& p, int products) {
-  constexpr int64_t kLongSum = 256;
+Layout layout_for(const Conv1dProblem& p) {
   const int64_t out_channels = p.group_out();
   if (out_channels <= 32 && !p.epilogue.gated) return Layout::kStack;
-  const bool tall = round_up(out_channels, 256) * 3 <= round_up(out_channels, 128) * 4;  // with little left empty
-  if (products == 1 && tall && p.reduction() >= kLongSum) return Layout::kTall;
   return round_up(out_channels, 128) > round_up(out_channels, 64) ? Layout::kWide : Layout::kSplit;
+}
+
+// One product of a long sum, with at most a third of the channels of tall tiles empty.
+bool may_be_tall(const Conv1dProblem& p, int products) {
+  constexpr int64_t kLongSum = 256;
+  return products == 1 && p.group_out() > 128 && round_up(p.group_out(), 256) * 2 <= p.group_out() * 3 &&
+         p.reduction() >= kLongSum;
 }
 
 int to_int(int64_t value) { return static_cast<int>(value); }
@@ -105,7 +109,6 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   g.raw_bytes = g.flat ? to_int(raw) : 0;
   g.slot_bytes =
       to_int(round_up(g.flat ? raw + g.parts() * g.part_bytes : std::max<int64_t>(raw, g.parts() * g.part_bytes), 128));
-  g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, most_chunk_steps(g.layout))));
 }
 
 int64_t weight_bytes(const Geometry& g) { return int64_t{g.weight_slots} * g.weight_slot_bytes; }
@@ -115,6 +118,8 @@ int64_t fixed_bytes(const Geometry& g) { return kStagingBytes + g.table_bytes() 
 bool fill_slots(const Geometry& laid_out, bool resident, int64_t limit, Geometry& result) {
   Geometry g = laid_out;
   g.resident = resident;
+  const int most = most_chunk_steps(g.layout, g.products, g.element_bytes, resident);
+  g.chunk_steps = to_int(ceil_div(g.steps, ceil_div(g.steps, most)));
   g.weight_slots = resident ? 1 : 3;
   const int64_t weights = int64_t{resident ? g.total_steps() : g.chunk_steps} * g.step_bytes();
   // What one barrier counts is limited.
@@ -137,10 +142,10 @@ bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
   g.converter_warps = kMostConverters;
   lay_out(p, g);
   if (g.steps > kMaxSteps || g.octets * 8 > kMaxElements) return false;
-  const auto converts = [&] {
-    return g.flat || g.items() <= g.converter_threads() * items_per_thread(g.layout, g.element_bytes);
+  const auto converts = [&](int warps) {
+    return g.flat || g.items() <= warps * 32 * items_per_thread(g.layout, g.element_bytes);
   };
-  if (!converts()) return false;
+  if (!converts(kMostConverters)) return false;
   // Weights that stay leave room for three stages, or they are better read again. Each thread block then keeps to one
   // block of output channels, so these must be few.
   Geometry resident;
@@ -152,8 +157,8 @@ bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
   // Weights have a warp of their own where there is less to convert than to multiply.
   constexpr int kFewItems = 128;  // a step of 128 output channels
   const bool few = g.items() <= kFewItems * g.steps * std::max(g.shape().channels / 128, 1);
-  g.converter_warps = g.products == 1 && few ? kMostConverters - 1 : kMostConverters;
-  return converts() && fill_slots(g, false, limit, g);
+  if (g.products == 1 && few && converts(kMostConverters - 1)) g.converter_warps = kMostConverters - 1;
+  return fill_slots(g, false, limit, g);
 }
 
 // What a tile costs its converters and the memory: octet rows to convert, and raw values to load in the same unit.
@@ -260,9 +265,15 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
       p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
   const bool folds = p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0;
   Geometry asked;
-  asked.layout = layout_for(p, products);
   asked.products = products;
   asked.element_bytes = element_bytes;
+  if (may_be_tall(p, products)) {
+    asked.layout = Layout::kTall;
+    geometry = {};
+    // Not flat, where others need not be.
+    if (best_stage(p, folds ? false : mostly_empty, folds ? p.stride : 1, asked, shared_limit, geometry)) return "";
+  }
+  asked.layout = layout_for(p);
   geometry = {};
   if (folds && best_stage(p, false, p.stride, asked, shared_limit, geometry)) return "";
   for (const bool flat : {mostly_empty, !mostly_empty}) {
