@@ -104,7 +104,7 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
   Cursor stage_slot;
   Cursor weight_slot;
   if (resident) wait(s.weights_full(0), 0);
-  // The second warpgroup starts some stages after the first, as where there are three products. Long sums gain nothing.
+  // The second warpgroup starts some stages after the first, as where there are three products, but in tall tiles.
   int ahead = resident && kHalves == 1 ? min(slots - 2, (stages + 1) / 2) : 0;
   if (kHalves == 1 && warpgroup == 1) {
     if (ahead > 0) asm volatile("bar.sync 2, 256;" ::: "memory");

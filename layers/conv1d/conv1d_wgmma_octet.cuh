@@ -43,7 +43,7 @@ struct Octet {
   static constexpr bool kScales = true;
   float v[8];
 
-  // What stage_scale asks for: of many, the largest magnitude.
+  // What find_scale asks for: of many, the largest magnitude.
   using Largest = float;
   static __device__ __forceinline__ Largest larger_of(Largest a, Largest b) { return larger(a, b); }
   __device__ __forceinline__ Largest largest() const {
