@@ -41,7 +41,7 @@ constexpr int kStagingBytes = 8 * kStagedBytes;
 constexpr int kStagingAlignment = 1024;  // that a tensor copy's swizzle repeats after; it lies first
 constexpr int kHeaderBytes = 640;        // barriers, scales, largest magnitudes, what is in the slots
 
-// What a block's two warpgroups compute, 64 rows x 128 positions each.
+// What a block's two warpgroups compute, 64 rows x 128 positions each, or twice (kTall).
 enum class Layout : uint8_t {
   kSplit,  // 128 output channels x 128 positions: the warpgroups share the input
   kWide,   // 64 output channels x 256 positions: they share the weights
