@@ -11,8 +11,9 @@
 //           a stride of each true channel: an octet is 8 neighbours in x.
 //   flat:   an octet is 8 (channel, tap) pairs, a row an output position: for few channels, or strides so large that a
 //           stage would not fit. The octets lie behind the raw input.
-// A stage's steps are multiplied in chunks, after one or two of which the sums of the tensor cores (which round towards
-// zero) are added to float32 ones. Weights stay in shared memory where they fit, else they follow chunk by chunk.
+// A stage's steps are multiplied in chunks; of three products, after one or two of them the sums of the tensor cores
+// (which round towards zero) are added to float32 ones. Weights stay in shared memory where they fit, else they follow
+// chunk by chunk.
 
 #include <algorithm>
 #include <cstdint>

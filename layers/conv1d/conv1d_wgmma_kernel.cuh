@@ -13,9 +13,10 @@ namespace strand::layers::wgmma {
 // Starts the products of some steps of a stage: into `part`, or onto what it holds if `Add`. `low`: rows from high
 // octets to low ones; `step_row`: a step a lane, rows to its high octets. Straight code: the compiler waits after every
 // product that it finds in a loop. Shuffles tell it what all lanes share, so that it is counted on with once a warp.
-template <Layout BlockLayout, int Products, bool Add, int Steps>
+template <Layout BlockLayout, bool Add, int Steps>
 __device__ __forceinline__ void start_steps(Operand w, Operand x, int low, int step_row, float (&part)[64]) {
   constexpr int kPartRows = block_shape(BlockLayout).rows * 2;
+  constexpr int kStepRows = step_weight_rows(BlockLayout, 3);
   int high[Steps];
 #pragma unroll
   for (int step = 0; step < Steps; ++step) high[step] = __shfl_sync(~0U, step_row, step);
@@ -23,37 +24,32 @@ __device__ __forceinline__ void start_steps(Operand w, Operand x, int low, int s
   x.low = __shfl_sync(~0U, x.low, 0);
   begin_products();
   // Small terms first, all of them: each product that is added rounds the sum that it finds.
-  if constexpr (Products > 1) {
-#pragma unroll
-    for (int step = 0; step < Steps; ++step) {
-      const int w_high = step * step_weight_rows(BlockLayout, Products);
-      if constexpr (BlockLayout != Layout::kStack) {
-        multiply(part, w + (w_high + kPartRows), x + high[step], Add || step > 0);
-      }
-      multiply(part, w + w_high, x + (high[step] + low), Add || step > 0 || BlockLayout != Layout::kStack);
-    }
-  }
 #pragma unroll
   for (int step = 0; step < Steps; ++step) {
-    const int w_high = step * step_weight_rows(BlockLayout, Products);
-    multiply(part, w + w_high, x + high[step], Add || Products > 1 || step > 0);
+    const int w_high = step * kStepRows;
+    if constexpr (BlockLayout != Layout::kStack) {
+      multiply(part, w + (w_high + kPartRows), x + high[step], Add || step > 0);
+    }
+    multiply(part, w + w_high, x + (high[step] + low), Add || step > 0 || BlockLayout != Layout::kStack);
   }
+#pragma unroll
+  for (int step = 0; step < Steps; ++step) multiply(part, w + step * kStepRows, x + high[step], true);
   commit_products();
 }
 
-template <Layout BlockLayout, int Products, bool Add>
+template <Layout BlockLayout, bool Add>
 __device__ __forceinline__ void start_chunk(int steps, Operand w, Operand x, int low, int step_row, float (&part)[64]) {
   if (steps > 2) {
-    if (steps == 3) return start_steps<BlockLayout, Products, Add, 3>(w, x, low, step_row, part);
-    return start_steps<BlockLayout, Products, Add, 4>(w, x, low, step_row, part);
+    if (steps == 3) return start_steps<BlockLayout, Add, 3>(w, x, low, step_row, part);
+    return start_steps<BlockLayout, Add, 4>(w, x, low, step_row, part);
   }
-  if (steps == 2) return start_steps<BlockLayout, Products, Add, 2>(w, x, low, step_row, part);
-  start_steps<BlockLayout, Products, Add, 1>(w, x, low, step_row, part);
+  if (steps == 2) return start_steps<BlockLayout, Add, 2>(w, x, low, step_row, part);
+  start_steps<BlockLayout, Add, 1>(w, x, low, step_row, part);
 }
 
-// Where sums are long, two chunks are summed by the tensor cores, so that these have always work; where they are short,
-// one, whose errors average out less.
-template <Layout BlockLayout, bool Plain, int Products, bool Halves>
+// Three products. Where sums are long, two chunks are summed by the tensor cores, so that these have always work; where
+// they are short, one, whose errors average out less.
+template <Layout BlockLayout, bool Plain>
 __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared& s) {
   const Geometry& g = a.g;
   const int warpgroup = threadIdx.x / 128;
@@ -94,7 +90,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   // that follow in chunks do not let it.
   int ahead = resident ? min(slots - 2, (stages + 1) / 2) : 0;
   if (ahead > 0 && warpgroup == 1) asm volatile("bar.sync 2, 256;" ::: "memory");
-  TileEnd<BlockLayout, Plain, Halves> end(a, s, lane);
+  TileEnd<BlockLayout, Plain, false> end(a, s, lane);
   cuda::await_kernels_before();  // for y and the residual
   for (Walk<BlockLayout == Layout::kCarry> walk(a); !walk.done(); walk.advance()) {
     end.begin(walk);
@@ -113,15 +109,15 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
         float part[64];
         pin(part);
         await_weights();
-        start_chunk<BlockLayout, Products, false>(count, w.moved(weights), octets, low, step_row, part);
-        weights += count * step_weight_rows(BlockLayout, Products);
+        start_chunk<BlockLayout, false>(count, w.moved(weights), octets, low, step_row, part);
+        weights += count * step_weight_rows(BlockLayout, 3);
         if (more > 0) {
           const int before = weight_slot.slot;
           if (!resident) weight_slot.advance(number(kWeightRing));
           await_weights();
           step_row = load_shared<int>(my_step + (first + count) * 4);
-          start_chunk<BlockLayout, Products, true>(more, w.moved(weights), octets, low, step_row, part);
-          weights += more * step_weight_rows(BlockLayout, Products);
+          start_chunk<BlockLayout, true>(more, w.moved(weights), octets, low, step_row, part);
+          weights += more * step_weight_rows(BlockLayout, 3);
           if (!resident) {
             wait_products<1>();
             free_weights(before);
@@ -146,7 +142,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
     }
     if (least_unscale == 0) {
       end.skip();
-      call_compute_exactly<BlockLayout, Plain, Halves>(a, tile_at(a, walk.index));
+      call_compute_exactly<BlockLayout, Plain, false>(a, tile_at(a, walk.index));
     } else {
       end.store(sum);
     }
@@ -199,7 +195,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1) wgmma_kernel(const __grid_co
     if constexpr (Products == 1) {
       multiply_high_tiles<BlockLayout, Plain, Halves>(a, s);
     } else {
-      multiply_tiles<BlockLayout, Plain, Products, Halves>(a, s);
+      multiply_tiles<BlockLayout, Plain>(a, s);
     }
   }
 #endif

@@ -8,7 +8,7 @@ namespace strand::layers::wgmma {
 #ifdef STRAND_WGMMA
 
 // The one place where outputs are finished. What it reads of its rows it reads when their block of channels begins,
-// before the products, so that nothing waits for memory after them.
+// before the products, so that nothing waits for memory after them (of tall tiles after them).
 template <Layout BlockLayout, bool Plain, bool Halves>
 struct TileEnd {
   using MyPart = Part<BlockLayout>;
