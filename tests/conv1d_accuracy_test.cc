@@ -76,11 +76,13 @@ bool takes(const layers::Layer& layer, std::string_view name, std::span<const Te
 
 TEST_CASE("conv1d: accuracy on data of many kinds") {
   std::mt19937 random(test_seed());
-  const Conv1dCase cases[] = {{2, 64, 128, 1300, 3, 4, 3, 0},
-                              {2, 32, 40, 3000, 11, 5, 1, 25},
-                              {1, 4, 70, 2000, 15, 1, 1, 7},
-                              {2, 24, 16, 1500, 3, 128, 1, 0},
-                              {2, 2, 40, 1501, 6, 1, 1, 3}};
+  std::vector<Conv1dCase> cases = {{2, 64, 128, 1300, 3, 4, 3, 0},
+                                   {2, 32, 40, 3000, 11, 5, 1, 25},
+                                   {1, 4, 70, 2000, 15, 1, 1, 7},
+                                   {2, 24, 16, 1500, 3, 128, 1, 0},
+                                   {2, 2, 40, 1501, 6, 1, 1, 3}};
+  // Of so many positions that these are the rows of cuda.wgmma's products.
+  if (cuda_available()) cases.push_back({64, 24, 16, 1041, 5, 1, 1, 2});
   for (const Conv1dCase& c : cases) {
     std::printf("error / (eps * sum |w x|): %s\n", to_string(c).c_str());
     const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
@@ -117,11 +119,13 @@ TEST_CASE("conv1d: accuracy on data of many kinds") {
 // Every implementation may be asked for less than float32; those that have nothing faster stay with it.
 TEST_CASE("conv1d: precision tf32, float16 and bfloat16") {
   std::mt19937 random(test_seed());
-  const Conv1dCase cases[] = {{2, 64, 128, 1301, 3, 4, 3, 0},  {2, 32, 24, 3000, 11, 5, 1, 25},
-                              {1, 4, 70, 2000, 15, 1, 1, 7},   {1, 16, 128, 4004, 3, 1, 1, 1},
-                              {1, 16, 64, 4007, 3, 1, 1, 1},  // stored in whole sectors
-                              {2, 96, 256, 611, 3, 1, 1, 1},  // tiles of 256 channels, weights follow
-                              {1, 256, 200, 2405, 1, 1, 1, 0}, {1, 64, 257, 1203, 16, 1, 8, 4}};
+  std::vector<Conv1dCase> cases = {{2, 64, 128, 1301, 3, 4, 3, 0},  {2, 32, 24, 3000, 11, 5, 1, 25},
+                                   {1, 4, 70, 2000, 15, 1, 1, 7},   {1, 16, 128, 4004, 3, 1, 1, 1},
+                                   {1, 16, 64, 4007, 3, 1, 1, 1},  // stored in whole sectors
+                                   {2, 96, 256, 611, 3, 1, 1, 1},  // tiles of 256 channels, weights follow
+                                   {1, 256, 200, 2405, 1, 1, 1, 0}, {1, 64, 257, 1203, 16, 1, 8, 4}};
+  // Of so many positions that these are the rows of cuda.wgmma's products.
+  if (cuda_available()) cases.push_back({64, 24, 16, 1041, 5, 1, 1, 2});
   for (const Conv1dCase& c : cases) {
     std::printf("error / (2^-11 * sum |w x|): %s\n", to_string(c).c_str());
     const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
@@ -177,6 +181,7 @@ TEST_CASE("conv1d: Inf and NaN through tensor cores") {
                               Conv1dCase{1, 16, 128, 17301, 3, 1, 1, 1}}) {
     check_values(c);
   }
+  if (cuda_available()) check_values({64, 16, 11, 1041, 3, 1, 1, 1});
 }
 
 }  // namespace

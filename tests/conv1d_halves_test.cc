@@ -215,6 +215,14 @@ TEST_CASE("conv1d in halves: tiles of 256 channels") {
   }
   check_all(cases, "cuda.wgmma");
 }
+// Positions that are the rows of products.
+TEST_CASE("conv1d in halves: few outputs of many positions") {
+  std::vector<Conv1dCase> cases = {{32, 8, 16, 17000, 16, 1, 8, 4}, {64, 16, 14, 2100, 5, 1, 2, 2}};
+  for (int64_t length = 1024; length < 1032; ++length) {
+    cases.push_back({64, 16, length % 2 == 0 ? 16 : 11, length, 3, 1, 1, 1});
+  }
+  check_all(cases, "cuda.wgmma");
+}
 TEST_CASE("conv1d in halves: padding of every mode") {
   std::vector<Conv1dCase> cases;
   for (const char* mode : {"zeros", "reflect", "replicate", "circular"}) {

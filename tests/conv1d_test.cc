@@ -92,6 +92,23 @@ TEST_CASE("conv1d: outputs that are carried from tile to tile") {
              {1, 32, 256, 20005, 3, 1, 1, 1, 2}});
 }
 
+// So many positions of up to 16 outputs that cuda.wgmma has these as the columns of its products, in tiles of 512: rows
+// of all alignments, outputs that fill no eight rows, taps far apart, a stride, a fold, groups, weights that follow.
+TEST_CASE("conv1d: few outputs of many positions") {
+  std::vector<Conv1dCase> cases = {{1, 16, 16, 70000, 3, 128, 1, CasePadding(256, 0)},
+                                   {2, 1024, 512, 611, 3, 1, 1, 1, 64},
+                                   {64, 16, 14, 2100, 5, 1, 2, 2},
+                                   {64, 16, 9, 4100, 7, 2, 3, 0},
+                                   {32, 8, 16, 17000, 16, 1, 8, 4},
+                                   {16, 144, 6, 4200, 9, 3, 1, 12}};
+  for (int64_t length = 1024; length < 1032; ++length) {
+    cases.push_back({64, 16, 16, length, 3, 1, 1, 1});
+    cases.push_back({64, 20, 11, length, 3, 60, 1, CasePadding(length % 7, 100), 1, length % 2 == 0, "reflect"});
+    cases.push_back({64, 32, 3, length, 2, 1, 1, 0});
+  }
+  check_all(cases);
+}
+
 // x ends within 16 bytes, of which cuda.wgmma copies the values one by one; rows shorter than 16 bytes pass its end
 // too.
 TEST_CASE("conv1d: inputs that end anywhere in 16 bytes") {

@@ -82,10 +82,9 @@ double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, i
     for (int64_t k = 0; k < 16; ++k) {
       double weight = 0;
       for (int part = 0; part < g.parts(); ++part) {
-        const WeightRow at = weight_row(g.layout, within, part);
-        REQUIRE(at.row < shape.rows);
-        const int64_t place = (block * g.total_steps() + step) * g.step_bytes() / 2 +
-                              ((at.part * 2 + k / 8) * shape.rows + at.row) * 8 + k % 8;
+        const int row = weight_row(g.layout, g.products, within, part, static_cast<int>(k / 8));
+        REQUIRE(row < step_weight_rows(g.layout, g.products));
+        const int64_t place = (block * g.total_steps() + step) * g.step_bytes() / 2 + row * 8 + k % 8;
         weight += half_value(packed.halves[static_cast<size_t>(place)]);
       }
       const int64_t slot_row = rows[static_cast<size_t>(step % g.steps)] + k / 8 * g.octet_rows + t - t0;
@@ -235,6 +234,23 @@ TEST_CASE("one product of long sums and many channels has tall tiles, and conver
   CHECK(plan(long_sum, 1).converter_warps == kMostConverters - 1);
 }
 
+TEST_CASE("up to 16 outputs are the columns of products where there are many positions, up to 32 rows") {
+  const auto layout = [](const Conv1dProblem& p, int products) {
+    Geometry g;
+    REQUIRE(choose_geometry(p, kShared, g, products) == "");
+    CHECK(g.slots >= 2);
+    return g.layout;
+  };
+  for (const int products : {1, 3}) {
+    CHECK(layout(walk_problem(16, 16, 480000, 3, 1, 128, 0), products) == Layout::kTurned);
+    CHECK(layout(walk_problem(16, 16, 4800, 3, 1, 128, 0), products) == Layout::kStack);  // few tiles
+    CHECK(layout(walk_problem(32, 17, 480000, 3, 1, 1, 0), products) == Layout::kStack);
+    CHECK(layout(walk_problem(32, 33, 480000, 3, 1, 1, 0), products) == Layout::kWide);
+    CHECK(layout(gated(walk_problem(32, 32, 480000, 3, 1, 1, 0)), products) == Layout::kWide);
+    CHECK(layout(walk_problem(64, 16, 480000, 16, 16, 1, 0), products) == Layout::kStack);  // a stage does not fit
+  }
+}
+
 TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
   const Conv1dProblem problems[] = {
       gated(walk_problem(64, 128, 500, 2, 1, 4, 0)),  gated(walk_problem(20, 20, 300, 3, 1, 1, 1)),
@@ -251,6 +267,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       walk_problem(6, 20, 3001, 9, 8, 1, 0),          walk_problem(3, 24, 5001, 33, 16, 1, 7),
       walk_problem(64, 128, 2405, 3, 1, 1, 0),        walk_problem(16, 16, 2407, 3, 1, 1, 1),
       gated(walk_problem(64, 128, 2405, 3, 1, 1, 0)), walk_problem(32, 512, 2407, 5, 1, 3, 6, 2),
+      walk_problem(16, 16, 70003, 3, 1, 128, 0),      walk_problem(20, 7, 150005, 5, 2, 3, 2),
   };
   for (const Conv1dProblem& p : problems) {
     struct Kind {

@@ -87,13 +87,15 @@ TEST_CASE("ConvTranspose1d over channels and geometries") {
 // tiles of 128 and 256 positions, ends at their edges and past them, y's rows on and off 16 bytes, gaps, crops.
 TEST_CASE("ConvTranspose1d over strides with many channels") {
   const int64_t length = cuda_available() ? 300 : 40;
-  const std::vector<Case> cases = {
+  std::vector<Case> cases = {
       {2, 64, 32, length, 4, 2, 1, 1},           {1, 64, 20, length + 1, 16, 8, 4, 4},
       {2, 48, 9, length - 5, 8, 4, 2, 1},        {1, 32, 40, 256, 3, 2, 1, 1, 0, 2},
       {1, 32, 24, 129, 5, 8, 3, 0, 1, 2},        {1, 32, 24, 127, 3, 4, 0, 0, 1, 4, 1, false},
       {2, 64, 16, length, 3, 1, 2, 0},           {1, 96, 32, length, 8, 4, 0, 3, 0, 1, 2},
       {1, 64, 48, length, 4, 2, 0, 0, 0, 1, 2},  {1, 70, 8, length, 16, 8, 15, 2, 0, 1, 1, false},
       {1, 64, 256, length, 16, 8, 4, 4, 0, 1, 1}};
+  // Rows of phases that are the columns of products.
+  if (cuda_available()) cases.push_back({64, 32, 4, 1031, 8, 4, 2, 1});
   for (const Case& c : cases) {
     const auto layer = make(c);
     std::vector<Tensor> inputs;

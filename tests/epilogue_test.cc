@@ -79,7 +79,7 @@ TEST_CASE("every implementation of Conv1d keeps its bound with every epilogue") 
 }
 
 // Channels differ in what PReLU does to them, and rows in their residual: cuda.wgmma, which carries outputs from tile
-// to tile there, has every eighth in a warp, and cuda.few_channels twelve positions a thread.
+// to tile in the first, has every eighth in a warp, and cuda.few_channels twelve positions a thread.
 TEST_CASE("outputs of long rows keep their bound with an epilogue") {
   for (const auto residual : {Epilogue::Residual::kBefore, Epilogue::Residual::kAfter}) {
     Epilogue epilogue;
@@ -87,6 +87,7 @@ TEST_CASE("outputs of long rows keep their bound with an epilogue") {
     epilogue.residual = residual;
     check_epilogue(*convolution(16, 128, 3, 1, 1), Shape{1, 16, 40003}, epilogue);
     check_epilogue(*convolution(6, 2, 5, 1, 2), Shape{32, 6, 4203}, epilogue);
+    check_epilogue(*convolution(16, 14, 3, 1, 1), Shape{64, 16, 1041}, epilogue);  // the columns of its products
   }
 }
 

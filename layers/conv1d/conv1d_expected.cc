@@ -89,12 +89,13 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
   const double items = g.flat ? kFlatItem * product({round_up(g.octets, 4), g.octet_rows}) +
                                     kFlatRaw * product({g.stage_channels, g.pitch})
                               : kItem * g.items();
-  const bool wasted = g.products == 1 && p.group_out() < kManyOutputs;
+  const bool turned = g.layout == wgmma::Layout::kTurned;  // three products take the time of four there
+  const bool wasted = g.products == 1 && p.group_out() < kManyOutputs && !turned;
   const double convert = (wasted ? kWasted : 1) * stages * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
   const int halves = std::max(g.shape().channels / 128, 1);  // of a tall tile
-  const double multiply = stages * g.steps * g.products * halves * kProduct;
-  const double store = kStore * static_cast<double>(std::min<int64_t>(p.group_out(), g.shape().channels)) *
-                       g.shape().columns / (128 * 128);
+  const double multiply = stages * g.steps * (turned && g.products > 1 ? 4 : g.products) * halves * kProduct;
+  const int64_t channels = turned ? g.shape().channels : std::min<int64_t>(p.group_out(), g.shape().channels);
+  const double store = kStore * static_cast<double>(channels) * g.shape().columns / (128 * 128);
   return kLaunchSeconds + kStart + std::max(turns * std::max(convert, multiply + store), memory_seconds(p, out_length));
 }
 

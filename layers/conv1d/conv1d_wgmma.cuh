@@ -236,6 +236,31 @@ __device__ __forceinline__ void multiply(float (&d)[64], uint64_t a, uint64_t b,
       : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 }
 
+// d = a * b, or d += a * b if `add`: 64 x Columns x 16, Columns / 2 sums a thread.
+template <int Columns>
+__device__ __forceinline__ void multiply(float* d, uint64_t a, uint64_t b, bool add) {
+  if constexpr (Columns == 32) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
+        "%11, %12, %13, %14, %15}, %16, %17, p, 1, 1, 0, 0; "
+        "\n}\n"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),
+          "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+        : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+  } else if constexpr (Columns == 16) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %10, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7}, %8, %9, p, 1, "
+        "1, 0, 0; "
+        "\n}\n"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7])
+        : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+  } else {
+    static_assert(Columns == 16);
+  }
+}
+
 #endif
 
 }  // namespace strand::layers::wgmma

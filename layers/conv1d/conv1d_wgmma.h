@@ -49,20 +49,27 @@ enum class Layout : uint8_t {
   // 32 output channels x 256 positions: the high and low parts of 8 weights each are rows r and r + 8. With one product
   // the low ones are zeros, so that outputs lie eight a warp all the same.
   kStack,
+  // 16 output channels x 512 positions: these are the rows of the products, 64 at a time, and the channels, high parts
+  // and low ones, the columns. So all warps have outputs to store, and a tile has twice as many.
+  kTurned,
   kCarry,  // kSplit, of outputs that are carried from tile to tile: see carries_outputs
   kTall,   // of one product: 256 output channels x 128 positions, twice what kSplit has
 };
-constexpr bool is_split(Layout layout) { return layout != Layout::kWide && layout != Layout::kStack; }
+constexpr bool is_split(Layout layout) {
+  return layout == Layout::kSplit || layout == Layout::kCarry || layout == Layout::kTall;
+}
 struct BlockShape {
-  int rows;      // of the weight operand
   int channels;  // output channels
   int columns;   // output positions
 };
 constexpr BlockShape block_shape(Layout layout) {
-  if (layout == Layout::kTall) return {256, 256, 128};
-  if (is_split(layout)) return {128, 128, 128};
-  return {64, layout == Layout::kWide ? 64 : 32, 256};
+  if (layout == Layout::kTall) return {256, 128};
+  if (is_split(layout)) return {128, 128};
+  if (layout == Layout::kWide) return {64, 256};
+  return layout == Layout::kStack ? BlockShape{32, 256} : BlockShape{16, 512};
 }
+// Of kPartColumns positions, that a warpgroup has.
+constexpr int parts_of(Layout layout) { return layout == Layout::kTurned ? 2 : 1; }
 
 // Warps 0 to 7 of a block multiply and store, seven convert, and the last one loads. With one product and weights that
 // follow six may convert, so that rows and weights have a warp each to load them.
@@ -70,19 +77,23 @@ constexpr int kBlockThreads = 512;
 constexpr int kMostConverters = 7;
 // Octet rows that a converter thread holds in registers.
 constexpr int items_per_thread(Layout layout, int element_bytes) {
-  if (layout != Layout::kTall) return 5;
-  return element_bytes == 2 ? 6 : 3;
+  if (layout == Layout::kTall) return element_bytes == 2 ? 6 : 3;
+  return layout == Layout::kTurned ? 7 : 5;
 }
 // Steps that are multiplied at once, at most: of three products, or of one whose weights stay, or follow.
 constexpr int most_chunk_steps(Layout layout, int products, int element_bytes, bool resident) {
   if (layout == Layout::kTall) return element_bytes == 2 ? 4 : 2;
-  return products == 1 && resident ? kMaxChunkSteps : 4;
+  return products == 1 && resident && layout != Layout::kTurned ? kMaxChunkSteps : 4;
 }
 
-// Rows of 16 bytes of weights a step: for each row of the operand 16 values, high and low parts; in a stack the rows
-// are both parts already.
+// Rows of 16 bytes of weights: of an octet of the operand, which has high and low parts in a stack and if turned, and
+// of a step, two octets of high and two of low ones.
+constexpr int octet_weight_rows(Layout layout, int products) {
+  const bool both = layout == Layout::kStack || (layout == Layout::kTurned && products > 1);
+  return block_shape(layout).channels * (both ? 2 : 1);
+}
 constexpr int step_weight_rows(Layout layout, int products) {
-  return block_shape(layout).rows * 2 * (layout == Layout::kStack || products == 1 ? 1 : 2);
+  return block_shape(layout).channels * 2 * (layout == Layout::kStack || products > 1 ? 2 : 1);
 }
 
 struct Geometry {
@@ -180,17 +191,16 @@ constexpr int64_t flat_place(const Conv1dProblem& problem, int64_t value) {
   return problem.stride % 2 == 0 ? octet * 8 + (value - octet) % 8 : value;
 }
 
-// The row of the weight operand that holds (part 0: the high, 1: the low half of) a block's output channel, and in
-// which part of a step it lies. Of eight channels the even ones come first: so lanes that stage outputs together write
-// to every other row of eight, which lie in different banks (row_of).
-struct WeightRow {
-  int part;
-  int row;
-};
-constexpr WeightRow weight_row(Layout layout, int channel, int part) {
+// Which of a step's rows of 16 bytes holds (part 0: the high, 1: the low half of) a block's output channel's weights of
+// the step's first or second octet. If not turned, of eight channels the even ones come first: so lanes that stage
+// outputs together write to every other row of eight, which lie in different banks (row_of).
+constexpr int weight_row(Layout layout, int products, int channel, int part, int octet) {
+  const int channels = block_shape(layout).channels;
+  const int rows = octet_weight_rows(layout, products);
+  if (layout == Layout::kTurned) return octet * rows + part * channels + channel;
   const int within = channel % 8 / 2 + channel % 2 * 4;
-  if (layout != Layout::kStack) return {part, channel / 8 * 8 + within};
-  return {0, channel / 8 * 16 + within + part * 8};
+  if (layout == Layout::kStack) return octet * rows + channel / 8 * 16 + part * 8 + within;
+  return (part * 2 + octet) * rows + channel / 8 * 8 + within;
 }
 
 // Which block of its group's output channels one is in, and which of the block's. If gated, the halves of a result are

@@ -11,6 +11,7 @@ struct Part {
   static constexpr int kHalves = BlockLayout == Layout::kTall ? 2 : 1;
   static constexpr BlockShape kShape = block_shape(kHalves == 2 ? Layout::kSplit : BlockLayout);
   static constexpr int kChannels = kShape.channels == 128 ? 64 : kShape.channels;
+  static constexpr int kThreads = 128 / parts_of(BlockLayout);  // that have kPartColumns positions
 
   // Output channel in the block, and output position.
   static __device__ int first_channel() { return is_split(BlockLayout) ? static_cast<int>(threadIdx.x) / 128 * 64 : 0; }
@@ -24,8 +25,8 @@ struct Part {
     return (tile.block - tile.group * static_cast<int>(a.group_blocks_by.value) * kHalves) * kShape.channels;
   }
   static __device__ int first_position(const Arguments& a, const Tile& tile) {
-    const int warpgroup = static_cast<int>(threadIdx.x) / 128;
-    return tile.position + (is_split(BlockLayout) ? 0 : warpgroup * a.g.stored_columns);
+    const int part = static_cast<int>(threadIdx.x) / kThreads;
+    return tile.position + (is_split(BlockLayout) ? 0 : part * a.g.stored_columns);
   }
 };
 
@@ -62,7 +63,7 @@ __device__ __forceinline__ void compute_exactly(const Arguments& a, const Tile& 
   using MyPart = Part<BlockLayout>;
   const int shrink = !Plain && a.store.gated ? 2 : 1;  // sums a result
   const int first = (MyPart::first_of_block(a, tile) + MyPart::first_channel()) / shrink;
-  for (int i = threadIdx.x % 128; i < MyPart::kChannels / shrink * 128; i += 128) {
+  for (int i = threadIdx.x % MyPart::kThreads; i < MyPart::kChannels / shrink * 128; i += MyPart::kThreads) {
     const int64_t row = first + i / 128;
     const int64_t position = MyPart::first_position(a, tile);
     const int64_t t = position + i % 128;

@@ -9,16 +9,26 @@ namespace strand::layers::wgmma {
 #ifdef STRAND_WGMMA
 
 // Keeps the compiler from moving or copying sums that products under way write.
-__device__ __forceinline__ void pin(float (&sum)[64]) {
+template <int Count>
+__device__ __forceinline__ void pin(float (&sum)[Count]) {
 #pragma unroll
   for (float& value : sum) asm volatile("" : "+f"(value)::"memory");
+}
+
+// Products of the 64 positions that each fourth of `sums` is of.
+template <int Columns, int Count>
+__device__ __forceinline__ void multiply_turned(float (&sums)[Count], Operand x, uint64_t w, bool add) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) multiply<Columns>(sums + i * Count / 4, x + i * 64, w, add);
 }
 
 // A thread's sums. Arrays of their own, and not one of two, which would not stay in registers.
 template <Layout BlockLayout, int MostSteps>
 struct HighSums {
   static constexpr bool kTall = BlockLayout == Layout::kTall;
-  float first[64];
+  static constexpr bool kTurned = BlockLayout == Layout::kTurned;
+  static constexpr int kSums = kTurned ? 32 : 64;
+  float first[kSums];
   float second[64];  // of a tall tile's second half
 
   __device__ __forceinline__ void await() {
@@ -31,7 +41,7 @@ struct HighSums {
   }
   __device__ __forceinline__ void operator*=(float factor) {
 #pragma unroll
-    for (int i = 0; i < 64; ++i) {
+    for (int i = 0; i < kSums; ++i) {
       first[i] *= factor;
       if constexpr (kTall) second[i] *= factor;
     }
@@ -43,7 +53,7 @@ struct HighSums {
   // Starts the products of a chunk; `add`: onto what there is. `step_row`: a step a lane, rows to its octets.
   template <int Steps>
   __device__ __forceinline__ void start(Operand w, Operand x, int step_row, bool add) {
-    constexpr int kHalfRows = Part<BlockLayout>::kShape.rows;
+    constexpr int kHalfRows = Part<BlockLayout>::kShape.channels;  // of weights, of a tall tile's half
     int high[Steps];
 #pragma unroll
     for (int step = 0; step < Steps; ++step) high[step] = __shfl_sync(~0U, step_row, step);
@@ -53,7 +63,11 @@ struct HighSums {
 #pragma unroll
     for (int step = 0; step < Steps; ++step) {
       const int w_high = step * step_weight_rows(BlockLayout, 1);
-      multiply(first, w + w_high, x + high[step], add || step > 0);
+      if constexpr (kTurned) {
+        multiply_turned<block_shape(BlockLayout).channels>(first, x.moved(high[step]), w + w_high, add || step > 0);
+      } else {
+        multiply(first, w + w_high, x + high[step], add || step > 0);
+      }
       if constexpr (kTall) multiply(second, w + (w_high + kHalfRows), x + high[step], add || step > 0);
     }
     commit_products();
@@ -85,8 +99,9 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
   const int warpgroup = threadIdx.x / 128;
   // A warpgroup's half of the rows, or of the positions.
   const int weights_at = is_split(BlockLayout) ? warpgroup * 64 * 16 : 0;
-  const int octets_at = g.raw_bytes + (is_split(BlockLayout) ? 0 : warpgroup * g.stored_columns * 16);
-  const Operand w(s.weights(0) + weights_at, block_shape(BlockLayout).rows * 16);
+  const int octets_at =
+      g.raw_bytes + (is_split(BlockLayout) ? 0 : warpgroup * parts_of(BlockLayout) * g.stored_columns * 16);
+  const Operand w(s.weights(0) + weights_at, octet_weight_rows(BlockLayout, 1) * 16);
   const Operand x(shared_address(s.slot(0)) + octets_at, g.octet_rows * 16);
   const int lane = __shfl_sync(~0U, static_cast<int>(threadIdx.x) % 32, static_cast<int>(threadIdx.x) % 32);
   const auto number = [&](Number which) { return load_shared<int>(s.number(which)); };

@@ -15,7 +15,7 @@ namespace strand::layers::wgmma {
 // product that it finds in a loop. Shuffles tell it what all lanes share, so that it is counted on with once a warp.
 template <Layout BlockLayout, bool Add, int Steps>
 __device__ __forceinline__ void start_steps(Operand w, Operand x, int low, int step_row, float (&part)[64]) {
-  constexpr int kPartRows = block_shape(BlockLayout).rows * 2;
+  constexpr int kChannels = block_shape(BlockLayout).channels;
   constexpr int kStepRows = step_weight_rows(BlockLayout, 3);
   int high[Steps];
 #pragma unroll
@@ -24,16 +24,24 @@ __device__ __forceinline__ void start_steps(Operand w, Operand x, int low, int s
   x.low = __shfl_sync(~0U, x.low, 0);
   begin_products();
   // Small terms first, all of them: each product that is added rounds the sum that it finds.
+  if constexpr (BlockLayout == Layout::kTurned) {
 #pragma unroll
-  for (int step = 0; step < Steps; ++step) {
-    const int w_high = step * kStepRows;
-    if constexpr (BlockLayout != Layout::kStack) {
-      multiply(part, w + (w_high + kPartRows), x + high[step], Add || step > 0);
+    for (int i = 0; i < 2 * Steps; ++i) {
+      const int row = high[i % Steps] + (i < Steps ? low : 0);
+      multiply_turned<2 * kChannels>(part, x.moved(row), w + i % Steps * kStepRows, Add || i > 0);
     }
-    multiply(part, w + w_high, x + (high[step] + low), Add || step > 0 || BlockLayout != Layout::kStack);
-  }
+  } else {
 #pragma unroll
-  for (int step = 0; step < Steps; ++step) multiply(part, w + step * kStepRows, x + high[step], true);
+    for (int step = 0; step < Steps; ++step) {
+      const int w_high = step * kStepRows;
+      if constexpr (BlockLayout != Layout::kStack) {
+        multiply(part, w + (w_high + 2 * kChannels), x + high[step], Add || step > 0);
+      }
+      multiply(part, w + w_high, x + (high[step] + low), Add || step > 0 || BlockLayout != Layout::kStack);
+    }
+#pragma unroll
+    for (int step = 0; step < Steps; ++step) multiply(part, w + step * kStepRows, x + high[step], true);
+  }
   commit_products();
 }
 
@@ -47,6 +55,20 @@ __device__ __forceinline__ void start_chunk(int steps, Operand w, Operand x, int
   start_steps<BlockLayout, Add, 1>(w, x, low, step_row, part);
 }
 
+// Adds what the tensor cores have summed.
+template <Layout BlockLayout, int Count>
+__device__ __forceinline__ void add_part(const float (&part)[64], float unscale, float (&sum)[Count]) {
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    if constexpr (BlockLayout == Layout::kTurned) {  // of high weights and, eight numbers on, of low ones
+      const int at = i / 8 * 16 + i % 8;
+      sum[i] = fmaf(part[at] + part[at + 8], unscale, sum[i]);
+    } else {
+      sum[i] = fmaf(part[i], unscale, sum[i]);
+    }
+  }
+}
+
 // Three products. Where sums are long, two chunks are summed by the tensor cores, so that these have always work; where
 // they are short, one, whose errors average out less.
 template <Layout BlockLayout, bool Plain>
@@ -55,8 +77,9 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   const int warpgroup = threadIdx.x / 128;
   // A warpgroup's half of the rows, or of the positions.
   const int weights_at = is_split(BlockLayout) ? warpgroup * 64 * 16 : 0;
-  const int octets_at = g.raw_bytes + (is_split(BlockLayout) ? 0 : warpgroup * g.stored_columns * 16);
-  const Operand w(s.weights(0) + weights_at, block_shape(BlockLayout).rows * 16);
+  const int octets_at =
+      g.raw_bytes + (is_split(BlockLayout) ? 0 : warpgroup * parts_of(BlockLayout) * g.stored_columns * 16);
+  const Operand w(s.weights(0) + weights_at, octet_weight_rows(BlockLayout, 3) * 16);
   const Operand x(shared_address(s.slot(0)) + octets_at, g.octet_rows * 16);
   const int lane = __shfl_sync(~0U, static_cast<int>(threadIdx.x) % 32, static_cast<int>(threadIdx.x) % 32);
   const bool signals = lane == 0;
@@ -95,7 +118,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   for (Walk<BlockLayout == Layout::kCarry> walk(a); !walk.done(); walk.advance()) {
     end.begin(walk);
     float least_unscale = a.exact_only ? 0.0F : 1.0F;
-    float sum[64] = {};
+    float sum[BlockLayout == Layout::kTurned ? 32 : 64] = {};
     if (resident) weights = 0;
     for (int stage = 0; stage < stages; ++stage) {
       int step_row = load_shared<int>(my_step);
@@ -134,8 +157,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
           if (signals) arrive(empty + stage_slot.slot * 8);
         }
         pin(part);
-#pragma unroll
-        for (int i = 0; i < 64; ++i) sum[i] = fmaf(part[i], unscale_x, sum[i]);
+        add_part<BlockLayout>(part, unscale_x, sum);
       }
       if (--ahead == 0 && warpgroup == 0) asm volatile("bar.arrive 2, 256;" ::: "memory");
       stage_slot.advance(slots);
@@ -152,13 +174,19 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
 
 #endif
 
+// That a thread has which multiplies; the others have what is left of 256.
+constexpr int registers(Layout layout) {
+  if (layout == Layout::kTall) return 192;
+  return layout == Layout::kTurned ? 152 : 168;
+}
+
 // `Halves`: x, y and the residual may be stored as such.
 template <Layout BlockLayout, bool Plain, int Products, bool Halves>
 __global__ void __launch_bounds__(kBlockThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
 #ifdef STRAND_WGMMA
   extern __shared__ __align__(kStagingAlignment) uint8_t memory[];
   constexpr bool kCarries = BlockLayout == Layout::kCarry;
-  constexpr bool kTall = BlockLayout == Layout::kTall;
+  constexpr int kMultiplying = registers(BlockLayout);
   const Geometry& g = a.g;
   const Shared s(memory, g);
   cuda::let_next_begin();
@@ -184,14 +212,14 @@ __global__ void __launch_bounds__(kBlockThreads, 1) wgmma_kernel(const __grid_co
   fence_shared_writes();
   __syncthreads();
   if (threadIdx.x >= 256) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kTall ? 64 : 88));
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(256 - kMultiplying));
     if (static_cast<int>(threadIdx.x) / 32 >= 8 + g.converter_warps) {
       load<Products, Halves, kCarries>(a, s);
     } else {
       convert<BlockLayout, Products, Halves>(a, s);
     }
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kTall ? 192 : 168));
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kMultiplying));
     if constexpr (Products == 1) {
       multiply_high_tiles<BlockLayout, Plain, Halves>(a, s);
     } else {
@@ -211,6 +239,7 @@ KernelFunction kernel_of(Layout layout) {
   if constexpr (!Halves) {  // which are not carried
     if (layout == Layout::kCarry) return wgmma_kernel<Layout::kCarry, Plain, Products, Halves>;
   }
+  if (layout == Layout::kTurned) return wgmma_kernel<Layout::kTurned, Plain, Products, Halves>;
   if (layout == Layout::kStack) return wgmma_kernel<Layout::kStack, Plain, Products, Halves>;
   return layout == Layout::kSplit ? wgmma_kernel<Layout::kSplit, Plain, Products, Halves>
                                   : wgmma_kernel<Layout::kWide, Plain, Products, Halves>;

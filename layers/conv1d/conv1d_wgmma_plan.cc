@@ -32,6 +32,13 @@ bool may_be_tall(const Conv1dProblem& p, int products) {
          p.reduction() >= kLongSum;
 }
 
+// Up to 16 outputs, and so many positions that tiles of 512 are enough for all multiprocessors.
+bool may_be_turned(const Conv1dProblem& p) {
+  constexpr int64_t kFewTiles = 128;
+  const int64_t tiles = p.length / (p.stride * block_shape(Layout::kTurned).columns);
+  return p.group_out() <= 16 && !p.epilogue.gated && p.batch * p.groups * tiles >= kFewTiles;
+}
+
 int to_int(int64_t value) { return static_cast<int>(value); }
 
 // Values between a boundary of 16 bytes and a stage's first position, at most: all tiles begin at multiples of 8.
@@ -273,6 +280,11 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
     // Not flat, where others need not be.
     if (best_stage(p, folds ? false : mostly_empty, folds ? p.stride : 1, asked, shared_limit, geometry)) return "";
   }
+  if (may_be_turned(p) && (folds || !mostly_empty)) {
+    asked.layout = Layout::kTurned;
+    geometry = {};
+    if (best_stage(p, false, folds ? p.stride : 1, asked, shared_limit, geometry) && geometry.slots >= 3) return "";
+  }
   asked.layout = layout_for(p);
   geometry = {};
   if (folds && best_stage(p, false, p.stride, asked, shared_limit, geometry)) return "";
@@ -294,7 +306,8 @@ int choose_stored_columns(const Conv1dProblem& p, const Geometry& g, int64_t out
   const int64_t converted = int64_t{g.stages()} * g.items() * 8;
   const int64_t stored = std::min<int64_t>(p.group_out(), g.shape().channels) * g.shape().columns;
   const bool pays = g.total_steps() <= kMostSteps && converted * 4 <= stored * 3;
-  return shares && pays && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
+  const bool turned = g.layout == Layout::kTurned;  // converts as much as it stores, at least
+  return shares && pays && !turned && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
 }
 
 bool carries_outputs(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
@@ -359,9 +372,8 @@ PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<
       const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels * g.fold / 16) + local_c / 16;
       const int64_t k = g.flat ? flat % 16 : local_c % 16;
       for (int part = 0; part < g.parts(); ++part) {
-        const WeightRow at = weight_row(g.layout, within, part);
-        const int64_t target = (block * g.total_steps() + stage * g.steps + step) * step_halves +
-                               ((at.part * 2 + k / 8) * int64_t{shape.rows} + at.row) * 8 + k % 8;
+        const int64_t row = weight_row(g.layout, g.products, within, part, to_int(k / 8));
+        const int64_t target = (block * g.total_steps() + stage * g.steps + step) * step_halves + row * 8 + k % 8;
         packed.halves[static_cast<size_t>(target)] = (part == 0 ? pairs.high : pairs.low)[static_cast<size_t>(index)];
       }
     }

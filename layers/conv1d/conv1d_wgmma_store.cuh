@@ -13,12 +13,18 @@ template <Layout BlockLayout, bool Plain, bool Halves>
 struct TileEnd {
   using MyPart = Part<BlockLayout>;
   static constexpr bool kStack = BlockLayout == Layout::kStack;
+  static constexpr bool kTurned = BlockLayout == Layout::kTurned;
   static constexpr bool kCarry = BlockLayout == Layout::kCarry;
   static constexpr int kInner = 256;
-  static constexpr int kCopied = 512;             // all rows are whole, and go by tensor copies
-  static constexpr int kCarried = 1024;           // the tile before has left its last columns to this one
-  static constexpr int kLeaves = 2048;            // this one does to the next
-  static constexpr int kHalves = kStack ? 1 : 2;  // rows row_of(lane) and, but in a stack, 8 more
+  static constexpr int kCopied = 512;                        // all rows are whole, and go by tensor copies
+  static constexpr int kCarried = 1024;                      // the tile before has left its last columns to this one
+  static constexpr int kLeaves = 2048;                       // this one does to the next
+  static constexpr int kHalves = kStack || kTurned ? 1 : 2;  // rows row_of(lane), and maybe 8 more
+  // Turned sums are finished where they are, and then staged as they go to y, but by epilogues and as halves.
+  static constexpr bool kFinishesFirst = kTurned && Plain && !Halves;
+  static constexpr int kRows = kFinishesFirst ? 4 : kHalves;  // of a lane's sums
+  static constexpr int kSums = kTurned ? 32 : 64;
+  static constexpr int kSumStep = kTurned ? 2 : 4;  // from a row's sums of two positions to the next two
   const Arguments& a;
   Staging staging;
   int lane;
@@ -27,8 +33,8 @@ struct TileEnd {
   int results;        // of the group
   int first_row = 0;  // this warp's, in the block
   int first_sum = 0;  // the same in the group; if carried, the channel that it is
-  float unscale[kHalves];
-  float bias[kHalves];
+  float unscale[kRows];
+  float bias[kRows];
   int ends = 0;    // how many outputs there are in a row, and kInner if it goes on before and after them; or kCopied
   uint64_t y = 0;  // where the warp's first one is; if kCopied its row of all batches, and below it its line
   float2 tail[kHalves] = {};  // what is left to the next tile
@@ -37,9 +43,9 @@ struct TileEnd {
       : a(arguments),
         staging{__shfl_sync(~0U, s.staging(static_cast<int>(threadIdx.x) / 32), 0), my_lane},
         lane(my_lane) {
-    gated = !Plain && !kStack && !kCarry && a.store.gated;
+    gated = !Plain && kHalves == 2 && !kCarry && a.store.gated;
     results = gated ? a.group_out / 2 : a.group_out;
-    first_row = Part<BlockLayout>::first_channel() + warp() * (kStack ? 8 : 16);
+    first_row = MyPart::first_channel() + warp() * 8 * kHalves % MyPart::kChannels;
   }
 
   // `half`: of a tall tile.
@@ -87,12 +93,13 @@ struct TileEnd {
     const int first = kCarry ? MyPart::first_channel() + 2 * warp() : first_row;
     first_sum = MyPart::first_of_block(a, tile) + first;
 #pragma unroll
-    for (int half = 0; half < kHalves; ++half) {
-      unscale[half] = a.unscale[int64_t{tile.block} * MyPart::kShape.channels + first_row + half * 8 + row_of(lane)];
-      bias[half] = 0;
-      const int row = sum_of(half);
-      if (Plain && a.store.bias != nullptr && row < a.group_out)
-        bias[half] = a.store.bias[tile.group * a.group_out + row];
+    for (int i = 0; i < kRows; ++i) {
+      // In the block, and in the group. See turn.
+      const int within = kFinishesFirst ? i / 2 * 8 + lane % 4 * 2 + i % 2 : first_row + i * 8 + row_of(lane);
+      const int row = kFinishesFirst ? MyPart::first_of_block(a, tile) + within : sum_of(i);
+      unscale[i] = a.unscale[int64_t{tile.block} * MyPart::kShape.channels + within];
+      bias[i] = 0;
+      if (Plain && a.store.bias != nullptr && row < a.group_out) bias[i] = a.store.bias[tile.group * a.group_out + row];
     }
   }
 
@@ -109,8 +116,9 @@ struct TileEnd {
   }
   __device__ int first_result() const { return gated ? first_sum / 2 : first_sum; }
 
-  __device__ __forceinline__ void store(float (&sum)[64]) {
+  __device__ __forceinline__ void store(float (&sum)[kSums]) {
     if constexpr (kCarry) return store_carried(sum);
+    if constexpr (kTurned) turn(sum);
     if constexpr (kStack) {
 #pragma unroll
       for (int i = 0; i < 64; i += 4) {
@@ -121,8 +129,10 @@ struct TileEnd {
     if (ends == 0) return;
     if (ends == kCopied) {
       each_half([&](int half) {
-        await_copies();
-        finish_rows(sum, half, kStagedRows, [&](const auto& outputs) { put(outputs); });
+        if constexpr (!kFinishesFirst) {
+          await_copies();
+          finish_rows(sum, half, kStagedRows, [&](const auto& outputs) { put(outputs); });
+        }
         copy_staged([&] {
           const int row = static_cast<int>(y >> 32) + half * kStagedRows;
           tensor_store(&a.y_maps[0], staging.memory, row, static_cast<int>(y));
@@ -131,7 +141,7 @@ struct TileEnd {
       return;
     }
     const bool whole_rows = first_result() + kStagedRows * (gated ? 1 : kHalves) <= results;
-    if (a.g.stored_columns < kPartColumns && (ends & kInner) != 0 && whole_rows) {
+    if (!kTurned && a.g.stored_columns < kPartColumns && (ends & kInner) != 0 && whole_rows) {
       OutputRows out(y, a.out_length, 4);
       each_half([&](int half) {
         await_copies();
@@ -146,8 +156,43 @@ struct TileEnd {
     store_ends(sum);
   }
 
+  // From this lane's sums, positions lane / 4 and 8 more of a warp's 16 of each product and channels lane % 4 * 2 and
+  // the next of each eight, to what its warpgroup stages; and, if they are not finished, to sums of row_of(lane).
+  __device__ __forceinline__ void turn(float (&sum)[32]) const {
+    const auto warpgroup_meets = [] {
+      asm volatile("bar.sync %0, 128;" ::"r"(3 + static_cast<int>(threadIdx.x) / 128) : "memory");
+    };
+    await_copies();
+    warpgroup_meets();
+    const uint32_t all = staging.memory - warp() * kStagedBytes;
+#pragma unroll
+    for (int i = 0; i < 32; ++i) {
+      const int odd = i % 2;           // of two channels side by side
+      const int eight = i / 2 % 2;     // of a warp's 16 of 64 positions
+      const int channels = i / 4 % 2;  // the second eight
+      const int product = i / 8;       // see multiply_turned
+      const uint32_t to = all + staged(lane % 4 * 2 + odd, (warp() * 16 + lane / 4) * 4);
+      const int block = product / 2 * 2 + channels;  // the warp that will store it
+      const int row = (channels * 2 + odd) % kRows;
+      const float v = kFinishesFirst ? fmaf(sum[i], unscale[row], bias[row]) : sum[i];
+      store_shared((to ^ eight * 32) + block * kStagedBytes + product % 2 * 2 * Staging::kLinesBytes, v);
+    }
+    if constexpr (kFinishesFirst) fence_shared_writes();
+    warpgroup_meets();
+    if constexpr (!kFinishesFirst) {
+      const uint32_t from = staging.memory + Staging::permuted(row_of(lane), lane % 4 * 2);
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        Floats<2> pair;
+        pair.load((from ^ i % 4 * 32) + i / 4 * Staging::kLinesBytes);
+        sum[2 * i] = pair.v.x;
+        sum[2 * i + 1] = pair.v.y;
+      }
+    }
+  }
+
   // Whole sectors, with what the tile before has left in front.
-  __device__ __forceinline__ void store_carried(float (&sum)[64]) {
+  __device__ __forceinline__ void store_carried(float (&sum)[kSums]) {
     const int has = ends & (kInner - 1);
     const bool whole = (ends & kCarried) != 0 && has == kPartColumns && a.copies_lines;
     each_half([&](int half) {
@@ -206,7 +251,7 @@ struct TileEnd {
   }
 
   // Rows that end within the tile, or can't be copied.
-  __device__ __forceinline__ void store_ends(float (&sum)[64]) const {
+  __device__ __forceinline__ void store_ends(float (&sum)[kSums]) const {
     const bool sectors = a.g.stored_columns < kPartColumns;  // of each row other columns
     const bool interleaves = Plain && a.p.interleave.length > 0;
     OutputRows out(y, a.out_length, y_bytes());
@@ -215,7 +260,7 @@ struct TileEnd {
       const int first = first_result() + half * 8;
       const int rows = min(kStagedRows, results - first);
       if (rows <= 0 || (gated && half == 1)) break;
-      finish_rows(sum, half, rows, [&](const auto& outputs) { put(outputs); });
+      if constexpr (!kFinishesFirst) finish_rows(sum, half, rows, [&](const auto& outputs) { put(outputs); });
       if (interleaves) {
         interleave(first, rows);
       } else {
@@ -245,11 +290,11 @@ struct TileEnd {
 
   // put(outputs) with what this lane has of the first or second eight rows, of which there are `rows`, finished.
   template <class Put>
-  __device__ __forceinline__ void finish_rows(float (&sum)[64], int half, int rows, const Put& put) const {
+  __device__ __forceinline__ void finish_rows(float (&sum)[kSums], int half, int rows, const Put& put) const {
     if constexpr (Plain) {
       put([&](int i) {
-        return make_float2(fmaf(sum[i * 4 + half * 2], unscale[half], bias[half]),
-                           fmaf(sum[i * 4 + half * 2 + 1], unscale[half], bias[half]));
+        return make_float2(fmaf(sum[i * kSumStep + half * 2], unscale[half], bias[half]),
+                           fmaf(sum[i * kSumStep + half * 2 + 1], unscale[half], bias[half]));
       });
     } else {
       const int64_t channel = int64_t{tile.group} * results + result_of(half);
@@ -260,16 +305,16 @@ struct TileEnd {
       float odd[16];
 #pragma unroll
       for (int i = 0; i < 16; ++i) {
-        even[i] = sum[i * 4 + half * 2] * unscale[half];
-        odd[i] = sum[i * 4 + half * 2 + 1] * unscale[half];
+        even[i] = sum[i * kSumStep + half * 2] * unscale[half];
+        odd[i] = sum[i * kSumStep + half * 2 + 1] * unscale[half];
       }
-      if (gated) {
+      if (kHalves == 2 && gated) {
         float gates[16];
 #pragma unroll
-        for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 2] * unscale[kHalves - 1];
+        for (int i = 0; i < 16; ++i) gates[i] = sum[(i * 4 + 2) % kSums] * unscale[kHalves - 1];
         finish(even, gates, mine, 8, end);
 #pragma unroll
-        for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 3] * unscale[kHalves - 1];
+        for (int i = 0; i < 16; ++i) gates[i] = sum[(i * 4 + 3) % kSums] * unscale[kHalves - 1];
         finish(odd, gates, mine + 1, 8, end);
       } else {
         finish(even, mine, 8, end);
