@@ -87,6 +87,19 @@ TEST_CASE("cuda.direct: the parts of a reduction are all of it, none twice or em
   CHECK(cut > 100);
 }
 
+// A tile is no wider than its problem, where narrower ones fill the device.
+TEST_CASE("cuda.direct: tiles that fit the outputs") {
+  const auto outputs = [](const Conv1dCase& c) { return kDirectTiles[plan_of(c).tile].outputs; };
+  CHECK(outputs({32, 64, 128, 131072, 3}) == 128);
+  CHECK(outputs({19, 200, 19, 12937, 4, 1, 10}) == 32);
+  CHECK(outputs({9, 58, 16, 24960, 3, 5, 6}) == 16);
+  CHECK(outputs({16, 64, 128, 256, 3, 4, 3}) == 16);  // few positions
+  // Samples that 32 bits do not count: eight outputs of them have a kernel without tiles.
+  CHECK(plan_of({1, 16384, 8, 300000, 3}).thin);
+  CHECK_FALSE(layers::direct_indices_fit(problem_of({1, 16384, 16, 300000, 3}), 299998));
+  CHECK(layers::direct_indices_fit(problem_of({900, 16384, 16, 30000, 3}), 29998));
+}
+
 TEST_CASE("cuda.direct: long sums of few outputs are cut, others are not") {
   for (const Conv1dCase& c : {Conv1dCase{25, 58, 4, 178, 175}, Conv1dCase{5, 112, 146, 136, 168, 1, 1, 17},
                               Conv1dCase{1, 404, 59, 109, 20}, Conv1dCase{1, 292, 2, 87, 44, 2}}) {
@@ -140,7 +153,9 @@ TEST_CASE("conv1d: what was measured to be fastest comes first") {
   check_first_on_cuda({15, 225, 82, 2469, 86, 29}, "cuda.direct");  // 4 outputs a row
   check_first_on_cuda({44, 85, 43, 6761, 11, 25, 8, 32}, "cuda.direct");
   check_first_on_cuda({9, 200, 14, 3172, 1}, "cuda.direct");  // cuda.few_channels: 2.9 times cuDNN's
-  check_first_on_cuda({58, 27, 2, 535, 4}, "cuda.few_channels");
+  check_first_on_cuda({58, 27, 2, 535, 4}, "cuda.wgmma");
+  check_first_on_cuda({19, 200, 19, 12937, 4, 1, 10}, "cuda.direct");
+  check_first_on_cuda({1, 70, 60, 58273, 2, 1, 6}, "cuda.direct");
   check_first_on_cuda({1, 13, 13, 2066694, 37, 56, 14}, "cuda.direct");
   check_first_on_cuda({28, 6, 3, 19898, 26, 236}, "cuda.direct");
   check_first_on_cuda({29, 10, 7, 62014, 32, 2895, 1, 14878}, "cuda.direct");

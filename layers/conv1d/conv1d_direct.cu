@@ -14,7 +14,8 @@
 // Slices: of the smallest tile each warp multiplies a fourth of a chunk's rows, and the parts are added at the end.
 // Parts: where the tiles would not fill the device, blocks sum parts of the reduction each, which go to the workspace
 //   and are added in order by a second kernel (conv1d_direct_plan.h).
-// Limits: reductions (C_in / groups * K) and grids below 2^31. Any stride, dilation, padding and length.
+// Limits: reductions (C_in / groups * K) and grids below 2^31, and 2^32 values in the samples of 256 positions. Any
+//   stride, dilation and padding.
 // It beats im2col, which writes and reads the unfolded input through memory: for a kernel of 3 three times the input.
 
 #include <algorithm>
@@ -47,12 +48,12 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
   y += part * conv.part_stride;
   weight += static_cast<int64_t>(group * conv.output_tiles + output_tile) * conv.chunks * T::kWeightFloats;
 
-  Gather<T> gather(conv, group, position, first_chunk * T::kDepth);
+  Gather<T> gather(conv, x, group, position, first_chunk * T::kDepth);
   const auto start_chunk = [&](int chunk) {
     if (chunk < end) {
       float* stage = ring + chunk % T::kStages * T::kStageFloats;
       weight_chunk<T>(weight + static_cast<int64_t>(chunk) * T::kWeightFloats, stage);
-      gather.chunk(conv, x, stage + T::kWeightFloats);
+      gather.chunk(conv, stage + T::kWeightFloats, (chunk + 1) * T::kDepth);
     }
     __pipeline_commit();
   };
@@ -180,8 +181,10 @@ std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
   if (p.reduction() > kMax) {
     return std::to_string(p.reduction()) + " products an output, more than " + std::to_string(kMax);
   }
+  const int64_t out_length = args.outputs[0].shape[2];
+  if (!direct_indices_fit(p, out_length)) return "more than 2^32 values in the samples of a tile";
   const int64_t blocks =
-      checked_mul(ceil_div(p.batch * args.outputs[0].shape[2], 64), checked_mul(p.groups, ceil_div(p.group_out(), 16)));
+      checked_mul(ceil_div(p.batch * out_length, 64), checked_mul(p.groups, ceil_div(p.group_out(), 16)));
   return blocks > kMaxBlocks ? "up to " + std::to_string(blocks) + " blocks, more than grid.x takes" : "";
 }
 

@@ -49,57 +49,83 @@ struct Tile {
   static_assert(Depth % Slices == 0 && (Slices == 1 || (kSliceWarps == 1 && kOutputs == 16 && kPositions == 32)));
 };
 
-// Where output position p is read from, and stored to.
+// Where an output position is read from.
 struct Column {
-  int64_t first;  // index in x of (first channel of the group, tap 0); may point into padding
-  int64_t time;   // position of tap 0 in the row
-  int begin;      // taps [begin, begin + count) lie inside the row
+  uint32_t first;  // index of (first channel of the group, tap 0), modulo 2^32: it may point into padding
+  int64_t time;    // position of tap 0 in the row
+  int begin;       // taps [begin, begin + count) lie inside the row
   unsigned count;
 };
 
-__device__ Column column_at(const Tiled& conv, int64_t group, int64_t p) {
+// Position p, of a tile whose first one is of sample `first_sample`.
+__device__ inline Column column_at(const Tiled& conv, int64_t first_sample, int64_t p) {
   const Conv1dProblem& c = conv.problem;
   const int64_t n = p / conv.out_length;
   const int64_t time = (p - n * conv.out_length) * c.stride - c.pad_left;
   // Taps before `begin` fall left of the row, taps from `end` on right of it.
   const int64_t begin = time >= 0 ? 0 : min((c.dilation - 1 - time) / c.dilation, c.kernel_size);
   const int64_t end = time >= c.length ? 0 : min((c.length - 1 - time) / c.dilation + 1, c.kernel_size);
-  return {(n * c.in_channels + group * c.group_in()) * c.length + time, time, static_cast<int>(begin),
+  return {static_cast<uint32_t>((n - first_sample) * c.in_channels * c.length + time), time, static_cast<int>(begin),
           static_cast<unsigned>(max(end - begin, int64_t{0}))};
 }
 
-// A thread's walk down its columns of X, Step rows at a time.
+// Four bytes to shared memory, or a zero.
+__device__ __forceinline__ void copy_async(float* target, const float* source, bool there) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(target));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(source), "r"(there ? 4 : 0)
+               : "memory");
+}
+
+// A thread's walk down its columns of X, Step rows at a time. Indices count from the tile's first sample and the
+// group's first channel, and fit 32 bits (see declines).
 template <class T>
 struct Gather {
   static constexpr int kColumns = T::kPositions > T::kThreads ? T::kPositions / T::kThreads : 1;
   static constexpr int kStep = T::kThreads > T::kPositions ? T::kThreads / T::kPositions : 1;
 
+  const float* base;
   Column columns[kColumns];
-  int row;         // of the reduction
-  int tap;         // row % kernel_size
-  int64_t offset;  // of (channel, tap) from the columns' first
-  int64_t step;    // of offset a step, without a carry
-  int64_t carry;   // of offset where the tap wraps around
+  bool inside = true;  // all taps of all columns of the block lie inside their rows
+  int row;             // of the reduction
+  int tap;             // row % kernel_size
+  uint32_t offset;     // of (channel, tap) from the columns' first
+  uint32_t step;       // of offset a step, without a carry
+  uint32_t carry;      // of offset where the tap wraps around
   int tap_step;
 
-  __device__ Gather(const Tiled& conv, int64_t group, int64_t position, int first_row) {
+  // Waits for the whole block.
+  __device__ Gather(const Tiled& conv, const float* x, int64_t group, int64_t position, int first_row) {
     const Conv1dProblem& p = conv.problem;
     const int taps = static_cast<int>(p.kernel_size);
+    const int64_t first_sample = position / conv.out_length;
+    base = x + (first_sample * p.in_channels + group * p.group_in()) * p.length;
     for (int i = 0; i < kColumns; ++i) {
       // Past the end the last column is gathered again, and not stored.
-      columns[i] =
-          column_at(conv, group, min(position + threadIdx.x % T::kPositions + i * T::kThreads, conv.positions - 1));
+      columns[i] = column_at(conv, first_sample,
+                             min(position + threadIdx.x % T::kPositions + i * T::kThreads, conv.positions - 1));
+      inside = inside && columns[i].count == static_cast<unsigned>(taps);
     }
+    inside = __syncthreads_and(static_cast<int>(inside)) != 0;
     row = first_row + static_cast<int>(threadIdx.x) / T::kPositions;
     tap = row % taps;
-    offset = row / taps * p.length + tap * p.dilation;
+    offset = static_cast<uint32_t>(row / taps * p.length + tap * p.dilation);
     tap_step = kStep % taps;
-    step = kStep / taps * p.length + tap_step * p.dilation;
-    carry = p.length - taps * p.dilation;
+    step = static_cast<uint32_t>(kStep / taps * p.length + tap_step * p.dilation);
+    carry = static_cast<uint32_t>(p.length - taps * p.dilation);
   }
 
-  // Starts copying Depth rows into `target` [Depth, kPositions].
-  __device__ void chunk(const Tiled& conv, const float* __restrict__ x, float* target) {
+  // Starts copying Depth rows into `target` [Depth, kPositions]. `end`: the row after them.
+  __device__ void chunk(const Tiled& conv, float* target, int end) {
+    if (inside && end <= static_cast<int>(conv.problem.reduction())) {
+      copy<true>(conv, target);
+    } else {
+      copy<false>(conv, target);
+    }
+  }
+
+  // `Inside`: all that is asked for lies in x.
+  template <bool Inside>
+  __device__ __forceinline__ void copy(const Tiled& conv, float* target) {
     const Conv1dProblem& p = conv.problem;
     const int rows = static_cast<int>(p.reduction());
     target += threadIdx.x;
@@ -108,18 +134,22 @@ struct Gather {
 #pragma unroll
       for (int i = 0; i < kColumns; ++i) {
         const Column& column = columns[i];
-        int64_t at = column.first + offset;
-        // Rows past the reduction's end are zeros, and so are their weights.
-        bool there = row < rows;
-        const bool inside = static_cast<unsigned>(tap - column.begin) < column.count;
-        if constexpr (T::kZeros) {
-          there = static_cast<bool>(static_cast<int>(there) & static_cast<int>(inside));
-        } else if (!inside) {
-          const int64_t position = column.time + tap * p.dilation;
-          at += source_index(position, p.length, p.padding_mode) - position;
+        float* to = target + d * T::kPositions + i * T::kThreads;
+        uint32_t at = column.first + offset;
+        if constexpr (Inside) {
+          __pipeline_memcpy_async(to, base + at, sizeof(float));
+        } else {
+          // Rows past the reduction's end are zeros, and so are their weights.
+          bool there = row < rows;
+          const bool in_row = static_cast<unsigned>(tap - column.begin) < column.count;
+          if constexpr (T::kZeros) {
+            there = there && in_row;
+          } else if (!in_row) {
+            const int64_t position = column.time + tap * p.dilation;
+            at += static_cast<uint32_t>(source_index(position, p.length, p.padding_mode) - position);
+          }
+          copy_async(to, base + (there ? at : 0), there);
         }
-        __pipeline_memcpy_async(target + d * T::kPositions + i * T::kThreads, x + (there ? at : 0), sizeof(float),
-                                there ? 0 : sizeof(float));
       }
       row += kStep;
       tap += tap_step;

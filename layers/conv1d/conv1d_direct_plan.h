@@ -17,13 +17,15 @@ struct DirectTile {
   int threads;
   double share;
   double chunk_seconds;  // that a chunk takes at least: its way from memory, some under way
+  int resident_threads;  // a multiprocessor
 };
 
 // The last two are for what would not fill the device; of the very last each warp of a block multiplies a fourth of
 // a chunk's rows.
 constexpr DirectTile kDirectTiles[] = {
-    {128, 128, 16, 256, 0.70, 0.5e-6}, {64, 128, 16, 128, 0.65, 0.5e-6}, {32, 256, 8, 128, 0.60, 0.5e-6},
-    {16, 256, 8, 128, 0.40, 0.5e-6},   {32, 64, 16, 128, 0.35, 0.5e-6},  {16, 32, 32, 128, 0.25, 0.3e-6},
+    {128, 128, 16, 256, 0.68, 0.43e-6, 512}, {64, 128, 16, 128, 0.71, 1.75e-6, 512},
+    {32, 256, 8, 128, 0.72, 0.94e-6, 512},   {16, 256, 8, 128, 0.71, 0.87e-6, 512},
+    {32, 64, 16, 128, 0.65, 0.68e-6, 512},   {16, 32, 32, 128, 0.41, 0.44e-6, 1024},
 };
 
 constexpr int64_t kThinOutputs = 8;    // a group, at most, of the kernel without tiles
@@ -41,6 +43,9 @@ struct DirectPlan {
 // The least expected time. A reduction is cut where the outputs alone would leave multiprocessors idle; what the parts
 // need stays below `workspace_limit` bytes.
 DirectPlan plan_direct(const Conv1dProblem& problem, int64_t out_length, int processors, int64_t workspace_limit);
+
+// Whether 32 bits count the values of all samples that a tile's positions lie in: the tiled kernel's indices do.
+bool direct_indices_fit(const Conv1dProblem& problem, int64_t out_length);
 
 // Blocks of a tile, of all parts.
 int64_t direct_blocks(const Conv1dProblem& problem, int64_t out_length, const DirectTile& tile, int64_t parts = 1);

@@ -35,7 +35,8 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
   constexpr double kThreads = 1024;  // that a multiprocessor holds
   constexpr double kStart = 1.5e-6;
   // Of the time that bytes take at best: of many positions a thread more are on their way.
-  const double memory = positions_a_thread(p, out_length) == kManyPositions ? 0.75 : 1.2;
+  const bool many = holds_inputs(p) || positions_a_thread(p, out_length) == kManyPositions;
+  const double memory = many ? 0.75 : 1.2;
   double bytes = memory * memory_seconds(p, out_length);
   const int64_t reduction = p.reduction();
   if (holds_inputs(p)) {
@@ -74,7 +75,8 @@ double tensor_seconds(const Conv1dProblem& p, int64_t out_length, int processors
 }
 
 double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t out_length, int processors) {
-  constexpr double kStart = 3.5e-6;
+  constexpr double kStart = 2.3e-6;
+  constexpr double kMemory = 0.75;    // of the time that bytes take at best
   constexpr double kProduct = 77e-9;  // of a step
   constexpr double kItem = 1.2e-9;    // an octet row that is converted
   constexpr double kFlatItem = 1e-9;  // the same of flat octets, their number rounded up to four
@@ -97,7 +99,8 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
   const double multiply = stages * g.steps * (turned && g.products > 1 ? 4 : g.products) * halves * kProduct;
   const int64_t channels = turned ? g.shape().channels : std::min<int64_t>(p.group_out(), g.shape().channels);
   const double store = kStore * static_cast<double>(channels) * g.shape().columns / (128 * 128);
-  return kLaunchSeconds + kStart + std::max(turns * std::max(convert, multiply + store), memory_seconds(p, out_length));
+  return kLaunchSeconds + kStart +
+         std::max(turns * std::max(convert, multiply + store), kMemory * memory_seconds(p, out_length));
 }
 
 }  // namespace strand::layers
