@@ -154,7 +154,7 @@ void check_all(const std::vector<Conv1dCase>& cases, Counts& counts, std::option
   }
 }
 
-void check_all(const std::vector<Conv1dCase>& cases, const std::string& required = {}, int rounds = 4) {
+void check_all(const std::vector<Conv1dCase>& cases, const std::string& required = {}, int rounds = 3) {
   Counts counts{required};
   // Each problem with each mix and precision in turn: the table's order shifts what meets what.
   std::vector<Conv1dCase> shifted = cases;
