@@ -2,10 +2,10 @@
 //
 // Problem      y[n, o, t] = bias[o] + sum over c, k of w[o, c, k] * x[n, c, t * stride + k * dilation - pad_left]
 // Precision    as cuda.tensor: x and w are split into float16 pairs after scaling by powers of two (x per stage, w per
-//              output channel); three products, in a stack four; summed by the tensor cores for up to four steps, in
-//              long sums eight, then added to a float32 sum. A tile with an x that can't be scaled is computed by FMA
-//              in float32. In tf32, float16 and bfloat16 the product of the high parts alone: 11 bits, as TF32 has;
-//              the tensor cores sum them for a whole tile, which has one scale (conv1d_wgmma_high.cuh).
+//              output channel); three products, in a stack or turned four; summed by the tensor cores for up to four
+//              steps, in long sums eight, then added to a float32 sum. A tile with an x that can't be scaled is
+//              computed by FMA in float32. In tf32, float16 and bfloat16 the product of the high parts alone: 11 bits,
+//              as TF32 has; the tensor cores sum them for a whole tile, which has one scale (conv1d_wgmma_high.cuh).
 // Blocks       512 threads, one block a multiprocessor, which walks over tiles: warps 0 to 7 are two warpgroups that
 //              multiply and store, 8 to 14 convert, 15 starts copies; or 14 starts those of rows, 15 of weights. Rings
 //              of barriers are all that they share.
