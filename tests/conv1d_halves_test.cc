@@ -82,6 +82,7 @@ Comparison compare_stored(const Tensor& output, const Truth& truth, Precision pr
 struct Counts {
   std::string required = {};  // what has to take each problem; empty: none has to
   int taken = 0;              // by any, on a device that may not be here
+  int turn = 0;               // of mixes and precisions
   std::map<std::string, double> worst = {};
 };
 
@@ -132,7 +133,7 @@ std::shared_ptr<const layers::Layer> with_epilogue(const Conv1dCase& c, int kind
 
 // `value`: instead of some inputs.
 void check_all(const std::vector<Conv1dCase>& cases, Counts& counts, std::optional<float> value = {}) {
-  int turn = 0;
+  int& turn = counts.turn;
   for (size_t i = first_tried(); i < cases.size(); i += tried_step()) {
     const Conv1dCase& c = cases[i];
     const int kind = turn % 3;
@@ -160,7 +161,8 @@ void check_all(const std::vector<Conv1dCase>& cases, const std::string& required
   std::vector<Conv1dCase> shifted = cases;
   for (int round = 0; round < (tried_step() > 1 ? 1 : rounds); ++round) {
     check_all(shifted, counts);
-    std::rotate(shifted.begin(), shifted.begin() + std::min<std::ptrdiff_t>(5, std::ssize(shifted)), shifted.end());
+    // By a prime that divides no table's length.
+    std::rotate(shifted.begin(), shifted.begin() + 7 % std::ssize(shifted), shifted.end());
   }
   std::string text;
   for (const auto& [name, share] : counts.worst) text += " " + name + " " + std::to_string(share);

@@ -93,7 +93,7 @@ TEST_CASE("conv1d: outputs that are carried from tile to tile") {
 }
 
 // So many positions of up to 16 outputs that cuda.wgmma has these as the columns of its products, in tiles of 512: rows
-// of all alignments, outputs that fill no eight rows, taps far apart, a stride, a fold, groups, weights that follow.
+// of all alignments, outputs that fill no eight rows, taps far apart, a fold, groups, weights that follow.
 TEST_CASE("conv1d: few outputs of many positions") {
   std::vector<Conv1dCase> cases = {{1, 16, 16, 70000, 3, 128, 1, CasePadding(256, 0)},
                                    {2, 1024, 512, 611, 3, 1, 1, 1, 64},
@@ -105,6 +105,7 @@ TEST_CASE("conv1d: few outputs of many positions") {
     cases.push_back({64, 16, 16, length, 3, 1, 1, 1});
     cases.push_back({64, 20, 11, length, 3, 60, 1, CasePadding(length % 7, 100), 1, length % 2 == 0, "reflect"});
     cases.push_back({64, 32, 3, length, 2, 1, 1, 0});
+    cases.push_back({128, 16, 13, length / 2 + 2, 3, 2, 1, CasePadding(0, 5), 1, true, "circular"});
   }
   check_all(cases);
 }

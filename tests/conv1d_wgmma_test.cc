@@ -248,7 +248,23 @@ TEST_CASE("up to 16 outputs are the columns of products where there are many pos
     CHECK(layout(walk_problem(32, 33, 480000, 3, 1, 1, 0), products) == Layout::kWide);
     CHECK(layout(gated(walk_problem(32, 32, 480000, 3, 1, 1, 0)), products) == Layout::kWide);
     CHECK(layout(walk_problem(64, 16, 480000, 16, 16, 1, 0), products) == Layout::kStack);  // a stage does not fit
+    // What other tests mean to have them.
+    const auto of = [](int64_t batch, Conv1dProblem p) {
+      p.batch = batch;
+      return p;
+    };
+    CHECK(layout(of(64, walk_problem(16, 16, 1024, 3, 1, 1, 1)), products) == Layout::kTurned);
+    CHECK(layout(of(64, walk_problem(16, 14, 2100, 5, 2, 1, 2)), products) ==
+          Layout::kStack);  // more than is converted
+    CHECK(layout(of(32, walk_problem(8, 16, 17000, 16, 8, 1, 4)), products) == Layout::kTurned);
+    CHECK(layout(of(128, walk_problem(16, 13, 514, 3, 1, 2, 0)), products) == Layout::kTurned);
+    CHECK(layout(of(2, walk_problem(1024, 512, 611, 3, 1, 1, 1, 64)), products) == Layout::kTurned);
   }
+  // Rows of the operand: of each octet high parts, then low ones; one product has but those.
+  CHECK(weight_row(Layout::kTurned, 3, 5, 0, 0) == 5);
+  CHECK(weight_row(Layout::kTurned, 3, 5, 1, 0) == 16 + 5);
+  CHECK(weight_row(Layout::kTurned, 3, 5, 1, 1) == 32 + 16 + 5);
+  CHECK(weight_row(Layout::kTurned, 1, 5, 0, 1) == 16 + 5);
 }
 
 TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {

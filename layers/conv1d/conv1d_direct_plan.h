@@ -20,8 +20,8 @@ struct DirectTile {
   int resident_threads;  // a multiprocessor
 };
 
-// The last two are for what would not fill the device; of the very last each warp of a block multiplies a fourth of
-// a chunk's rows.
+// The last two are for few outputs, and for what would not fill the device; of the very last each warp of a block
+// multiplies a fourth of a chunk's rows.
 constexpr DirectTile kDirectTiles[] = {
     {128, 128, 16, 256, 0.68, 0.43e-6, 512}, {64, 128, 16, 128, 0.71, 1.75e-6, 512},
     {32, 256, 8, 128, 0.72, 0.94e-6, 512},   {16, 256, 8, 128, 0.71, 0.87e-6, 512},

@@ -8,7 +8,7 @@
 //              as TF32 has; the tensor cores sum them for a whole tile, which has one scale (conv1d_wgmma_high.cuh).
 // Blocks       512 threads, one block a multiprocessor, which walks over tiles: warps 0 to 7 are two warpgroups that
 //              multiply and store, 8 to 14 convert, 15 starts copies; or 14 starts those of rows, 15 of weights. Rings
-//              of barriers are all that they share.
+//              of barriers are all that they share; if turned, the warps of a warpgroup stage for one another, too.
 // Stages       see conv1d_wgmma.h. Where rows begin at multiples of 16 bytes, raw rows come by one or a few tensor
 //              copies, with zeros beside them. Else by a bulk copy each (from the 16-byte boundary before them, so any
 //              length does); zeros beside them are written over by the converters, other padding by the copying warp.

@@ -32,7 +32,7 @@ constexpr int kShortSum = 8;        // steps of a tile
 constexpr int kMaxElements = 512;   // of the reduction, in a flat stage
 constexpr int kMaxSlots = 8;        // stages in flight
 constexpr int kWeightSlots = 4;     // chunks of weights in flight
-constexpr int kPartColumns = 128;   // positions that a warpgroup multiplies
+constexpr int kPartColumns = 128;   // positions that a warpgroup multiplies, or if turned two of its warps store
 constexpr int kSector = 8;          // floats that memory writes at a time
 constexpr int kMaxBoxValues = 256;  // of a row, that a tensor copy takes
 constexpr int kStagedRows = 8;      // of a tile's outputs that a warp has in shared memory at a time
@@ -42,7 +42,7 @@ constexpr int kStagingBytes = 8 * kStagedBytes;
 constexpr int kStagingAlignment = 1024;  // that a tensor copy's swizzle repeats after; it lies first
 constexpr int kHeaderBytes = 640;        // barriers, scales, largest magnitudes, what is in the slots
 
-// What a block's two warpgroups compute, 64 rows x 128 positions each, or twice (kTall).
+// What a block's two warpgroups compute, 64 rows x 128 positions each, or twice (kTall); or 256 positions (kTurned).
 enum class Layout : uint8_t {
   kSplit,  // 128 output channels x 128 positions: the warpgroups share the input
   kWide,   // 64 output channels x 256 positions: they share the weights
@@ -221,7 +221,7 @@ constexpr ChannelPlace channel_place(const Conv1dProblem& problem, const Geometr
   return {channel % results / (channels / 2), local / 8 * 16 + local % 8 + (channel < results ? 0 : 8)};
 }
 
-// [block of output channels][step][high, low][octet][row][8 halves], after scaling each output channel by a power of
+// [block of output channels][step][weight_row][8 halves], after scaling each output channel by a power of
 // two; then what undoes the scaling, a float an output channel (padded to whole blocks a group).
 struct PackedWeights {
   std::vector<uint16_t> halves;

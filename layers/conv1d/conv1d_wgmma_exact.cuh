@@ -5,7 +5,8 @@
 
 namespace strand::layers::wgmma {
 
-// What a warpgroup has of a tile, or of each half of a tall one: these are blocks of channels as kSplit has.
+// What a warpgroup has of a tile, if turned two of its warps, or of each half of a tall one: these are blocks of
+// channels as kSplit has.
 template <Layout BlockLayout>
 struct Part {
   static constexpr int kHalves = BlockLayout == Layout::kTall ? 2 : 1;

@@ -32,7 +32,8 @@ bool may_be_tall(const Conv1dProblem& p, int products) {
          p.reduction() >= kLongSum;
 }
 
-// Up to 16 outputs, and so many positions that tiles of 512 are enough for all multiprocessors.
+// Up to 16 outputs, and so many positions, counted by the input's, that tiles of 512 are about enough for all
+// multiprocessors.
 bool may_be_turned(const Conv1dProblem& p) {
   constexpr int64_t kFewTiles = 128;
   const int64_t tiles = p.length / (p.stride * block_shape(Layout::kTurned).columns);

@@ -51,7 +51,7 @@ __device__ __forceinline__ uint32_t staged(int row, int byte) {
   return static_cast<uint32_t>((byte >> 7 << 10) + (row << 7) + ((byte ^ row << 4) & 0x70) + (byte & 15));
 }
 
-// Eight rows of 128 outputs on their way to y, a warp's own.
+// Eight rows of 128 outputs on their way to y, a warp's own; if turned its warpgroup writes them, see TileEnd::turn.
 struct Staging {
   static constexpr int kLinesBytes = kStagedRows * 128;                 // of a line of all rows
   static constexpr int kSectorsBytes = (kStagedColumns - kSector) * 4;  // of a row of which whole sectors are stored
