@@ -134,7 +134,7 @@ std::shared_ptr<const layers::Layer> with_epilogue(const Conv1dCase& c, int kind
 // `value`: instead of some inputs.
 void check_all(const std::vector<Conv1dCase>& cases, Counts& counts, std::optional<float> value = {}) {
   int& turn = counts.turn;
-  for (size_t i = first_tried(); i < cases.size(); i += tried_step()) {
+  for (size_t i = first_tried(cases.size()); i < cases.size(); i += tried_step(cases.size())) {
     const Conv1dCase& c = cases[i];
     const int kind = turn % 3;
     const Mix& mix = kMixes[static_cast<size_t>(turn / 3 % 6)];

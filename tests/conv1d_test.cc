@@ -32,13 +32,13 @@ std::string check(const Conv1dCase& c, Shares& shares, int threads = 1) {
 void check_all(const std::vector<Conv1dCase>& cases, const std::string& taken_by = "nothing") {
   Shares shares;
   int threads = 1;
-  for (size_t i = first_tried(); i < cases.size(); i += tried_step()) {
+  for (size_t i = first_tried(cases.size()); i < cases.size(); i += tried_step(cases.size())) {
     const std::string report = check(cases[i], shares, threads = threads % 3 + 1);
     CHECK_MESSAGE(report.find(taken_by + " declines") == std::string::npos, report);
   }
   std::string text;
   for (const auto& [name, share] : shares) text += " " + name + " " + std::to_string(share);
-  MESSAGE((cases.size() / tried_step()) << " problems, largest error as a share of the bound:" << text);
+  MESSAGE((cases.size() / tried_step(cases.size())) << " problems, largest error as a share of the bound:" << text);
 }
 
 TEST_CASE("conv1d: channel counts at tile edges") { check_all(channel_cases()); }

@@ -9,8 +9,8 @@
 namespace strand::layers {
 namespace {
 
-// Of a multiprocessor of Hopper; other GPUs' ratios are alike. Fitted to 885 times of 86 problems, with all tiles and
-// some numbers of parts: 17 % off in the mean, and what is picked 3 % slower than the fastest of them.
+// Of a multiprocessor of Hopper; other GPUs' ratios are alike. Fitted to 883 times of 86 problems, with all tiles and
+// some numbers of parts: 17 % off in the mean, and what is picked 2 % slower than the fastest of them.
 constexpr double kMultiplyAdds = 224e9;         // a second
 constexpr double kGatherSeconds = 83e-12;       // an element, for a stride of 1
 constexpr double kGatherStrideSeconds = 5e-12;  // more for each by which the stride is longer
