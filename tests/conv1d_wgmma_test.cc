@@ -284,6 +284,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       walk_problem(64, 128, 2405, 3, 1, 1, 0),        walk_problem(16, 16, 2407, 3, 1, 1, 1),
       gated(walk_problem(64, 128, 2405, 3, 1, 1, 0)), walk_problem(32, 512, 2407, 5, 1, 3, 6, 2),
       walk_problem(16, 16, 70003, 3, 1, 128, 0),      walk_problem(20, 7, 150005, 5, 2, 3, 2),
+      walk_problem(24, 128, 43000, 3, 1, 128, 0),
   };
   for (const Conv1dProblem& p : problems) {
     struct Kind {

@@ -185,6 +185,7 @@ class WgmmaKernel final : public Kernel {
     a_.blocks_by = Divisor(blocks);
     a_.group_blocks_by = Divisor(blocks / p.groups);
     a_.position_tiles_by = Divisor(g.position_tiles(a_.out_length));
+    if (g.layout == Layout::kSlide) a_.chains = Chains(g.position_tiles(a_.out_length), p.dilation / kPartColumns);
     a_.positions_by = Divisor(g.fold > 1 ? g.octet_rows : g.positions);
     a_.stride_by = Divisor(p.stride);
     a_.exact_only = tables_.exact_only;

@@ -23,6 +23,7 @@
 
 #include "engine/checked.h"
 #include "layers/conv1d/conv1d.h"
+#include "layers/conv1d/conv1d_tensor.h"
 
 namespace strand::layers::wgmma {
 
@@ -53,10 +54,11 @@ enum class Layout : uint8_t {
   // and low ones, the columns. So all warps have outputs to store, and a tile has twice as many.
   kTurned,
   kCarry,  // kSplit, of outputs that are carried from tile to tile: see carries_outputs
+  kSlide,  // kSplit, of tiles that follow one another by a dilation: see may_slide
   kTall,   // of one product: 256 output channels x 128 positions, twice what kSplit has
 };
 constexpr bool is_split(Layout layout) {
-  return layout == Layout::kSplit || layout == Layout::kCarry || layout == Layout::kTall;
+  return layout != Layout::kWide && layout != Layout::kStack && layout != Layout::kTurned;
 }
 struct BlockShape {
   int channels;  // output channels
@@ -160,9 +162,47 @@ struct Geometry {
   constexpr int items() const { return octets * (flat ? shape().columns : fold > 1 ? octet_rows : positions); }
 };
 
+// If tiles slide, the order of those of a row of outputs: chain after chain of tiles that are a dilation apart, so that
+// each needs the input of its last tap alone. The first chains may be one longer than the others.
+struct Chains {
+  int count = 1;             // the tiles of a dilation
+  int longer = 0;            // chains
+  tensor::Divisor long_by;   // their tiles
+  tensor::Divisor short_by;  // the others'
+  int in_row = 1;            // chains that have any
+
+  Chains() = default;
+  Chains(int64_t tiles, int64_t chains)
+      : count(static_cast<int>(chains)),
+        longer(static_cast<int>(tiles % chains)),
+        long_by(tiles / chains + 1),
+        short_by(std::max<int64_t>(tiles / chains, 1)),
+        in_row(static_cast<int>(std::min(tiles, chains))) {}
+
+  struct Place {
+    int chain;
+    int tile;   // of the row
+    bool last;  // of its chain
+  };
+  constexpr Place place(int i) const {
+    const int before = longer * static_cast<int>(long_by.value);  // tiles of longer chains
+    const bool is_long = i < before;
+    const tensor::Divisor by = is_long ? long_by : short_by;
+    const auto within = static_cast<uint32_t>(is_long ? i : i - before);
+    const auto chain = by.divide(within);
+    const int at = static_cast<int>(within - chain * by.value);
+    const int number = static_cast<int>(chain) + (is_long ? 0 : longer);
+    return {number, number + at * count, at + 1 == static_cast<int>(by.value)};
+  }
+};
+
 // Fills in `geometry`, or says why the problem is not for warpgroup products.
 std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry, int products = 3,
                             int element_bytes = 4);
+
+// Whether tiles may slide: the taps lie whole tiles apart, so that a tile's input is, but for the last tap's, that of
+// the tile a dilation before. All channels of a tap are a stage, which stays for as many tiles as there are taps.
+bool may_slide(const Conv1dProblem& problem, int products);
 
 // Where rows of outputs are odd, nothing but single floats lies in all of them alike, and the sectors of 32 bytes that
 // two tiles share are slow to write: each is read from memory first. So a warpgroup stores 120 of its 128 positions,

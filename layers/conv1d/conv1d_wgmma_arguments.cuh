@@ -32,11 +32,12 @@ struct Arguments {
   int group_in;  // channels
   int group_out;
   int tiles;          // of the whole problem
-  int share;          // if outputs are carried, of neighbouring tiles: see Walk
+  int share;          // of tiles, if they are not kApart: see Walk
   int shares_more;    // shares that have one more
   Divisor blocks_by;  // blocks of output channels, of all groups
   Divisor group_blocks_by;
   Divisor position_tiles_by;  // of a row
+  Chains chains;              // of a row, if tiles slide
   Divisor positions_by;       // g.positions; folded: g.octet_rows
   Divisor stride_by;
   bool exact_only;
@@ -62,8 +63,8 @@ struct Tile {
   int position;  // the first output
 };
 
-// The tiles of one thread block, in an order that all its warps walk. Blocks of output channels run fastest, so that
-// those that read the same input run at the same time; the grid is a multiple of them where weights are resident.
+// Blocks of output channels run fastest, so that those that read the same input run at the same time; the grid is a
+// multiple of them where weights are resident.
 inline __device__ Tile tile_at(const Arguments& a, int index) {
   const auto i = static_cast<uint32_t>(index);
   const uint32_t above_block = a.blocks_by.divide(i);
@@ -76,29 +77,26 @@ inline __device__ Tile tile_at(const Arguments& a, int index) {
   return tile;
 }
 
-// Walks over the tiles of a thread block: every gridDim.x-th.
-template <bool Carries>
+// Which tiles a thread block walks over, and in which order.
+enum class Order : uint8_t {
+  kApart,       // every gridDim.x-th
+  kNeighbours,  // a share of them, with the same output channels
+  kChained,     // the same in the order of Chains
+};
+constexpr Order order_of(Layout layout) {
+  if (layout == Layout::kSlide) return Order::kChained;
+  return layout == Layout::kCarry ? Order::kNeighbours : Order::kApart;
+}
+
+template <Order WalkOrder>
 struct Walk {
   const Arguments& a;
-  int index = blockIdx.x;
-
-  __device__ explicit Walk(const Arguments& arguments) : a(arguments) {}
-  __device__ bool done() const { return index >= a.tiles; }
-  __device__ void advance() { index += static_cast<int>(gridDim.x); }
-  __device__ int tiles() const {
-    const auto grid = static_cast<int>(gridDim.x);
-    return (a.tiles - index + grid - 1) / grid;
-  }
-};
-
-// Where outputs are carried: a share of neighbours with the same output channels.
-template <>
-struct Walk<true> {
-  int index;
   int step;
+  int index;
   int end;
 
-  __device__ explicit Walk(const Arguments& a) : step(static_cast<int>(a.blocks_by.value)) {
+  __device__ explicit Walk(const Arguments& arguments)
+      : a(arguments), step(static_cast<int>(arguments.blocks_by.value)) {
     const auto share = static_cast<int>(a.blocks_by.divide(blockIdx.x));
     const int block = static_cast<int>(blockIdx.x) - share * step;
     const int begin = share * a.share + min(share, a.shares_more);
@@ -108,7 +106,49 @@ struct Walk<true> {
   __device__ bool done() const { return index >= end; }
   __device__ bool at_last() const { return index + step >= end; }
   __device__ void advance() { index += step; }
-  __device__ int tiles() const { return (end - index + step - 1) / step; }
+  __device__ Tile tile() const {
+    Tile tile = tile_at(a, index);
+    if constexpr (WalkOrder == Order::kChained) tile.position = chained(index).tile * kPartColumns;
+    return tile;
+  }
+  // Whether the next tile has what this one has of the input but for its first tap.
+  __device__ bool goes_on() const { return WalkOrder == Order::kChained && !at_last() && !chained(index).last; }
+  // Of all tiles, that are loaded and converted.
+  __device__ int stages() const {
+    const int tiles = (end - index + step - 1) / step;
+    if (WalkOrder != Order::kChained || tiles <= 0) return tiles * a.g.stages();
+    const int begun = chain(index + (tiles - 1) * step) - chain(index);
+    return tiles + (begun + 1) * (a.g.stages() - 1);
+  }
+
+ private:
+  __device__ Chains::Place chained(int tile, int* batch = nullptr) const {
+    const uint32_t above_block = a.blocks_by.divide(static_cast<uint32_t>(tile));
+    const uint32_t row = a.position_tiles_by.divide(above_block);
+    if (batch != nullptr) *batch = static_cast<int>(row);
+    return a.chains.place(static_cast<int>(above_block - row * a.position_tiles_by.value));
+  }
+  __device__ int chain(int tile) const {
+    int batch = 0;
+    const int in_row = chained(tile, &batch).chain;
+    return batch * a.chains.in_row + in_row;
+  }
+};
+
+template <>
+struct Walk<Order::kApart> {
+  const Arguments& a;
+  int index = blockIdx.x;
+
+  __device__ explicit Walk(const Arguments& arguments) : a(arguments) {}
+  __device__ bool done() const { return index >= a.tiles; }
+  __device__ void advance() { index += static_cast<int>(gridDim.x); }
+  __device__ Tile tile() const { return tile_at(a, index); }
+  __device__ bool goes_on() const { return false; }
+  __device__ int stages() const {
+    const auto grid = static_cast<int>(gridDim.x);
+    return (a.tiles - index + grid - 1) / grid * a.g.stages();
+  }
 };
 
 }  // namespace strand::layers::wgmma

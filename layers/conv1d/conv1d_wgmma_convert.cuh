@@ -277,10 +277,9 @@ struct FlatItems {
   }
 };
 
-// Walks over all stages of this block's `tiles`: items.convert.
+// Walks over all stages of this block's tiles: items.convert.
 template <class X, int Products, class Items>
-__device__ __forceinline__ void convert_stages(const Arguments& a, const Shared& s, int tiles, const Items& items) {
-  const int stages = tiles * a.g.stages();
+__device__ __forceinline__ void convert_stages(const Arguments& a, const Shared& s, int stages, const Items& items) {
   StageScale<Products> scale;
   Cursor cursor;
   for (int stage = 0; stage < stages; ++stage) {
@@ -302,24 +301,24 @@ __device__ __forceinline__ void convert_stages(const Arguments& a, const Shared&
 
 // `Most`: octet rows that a thread holds.
 template <class X, int Products, bool Folded, int Most>
-__device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s, int tiles) {
+__device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s, int stages) {
   constexpr int kFew = Most - 2;
   if constexpr (!Folded) {  // whose stages are seldom small
     if (a.g.items() <= kFew * a.g.converter_threads()) {
-      return convert_stages<X, Products>(a, s, tiles, SharedItems<X, Products, Folded, kFew>(a));
+      return convert_stages<X, Products>(a, s, stages, SharedItems<X, Products, Folded, kFew>(a));
     }
   }
-  convert_stages<X, Products>(a, s, tiles, SharedItems<X, Products, Folded, Most>(a));
+  convert_stages<X, Products>(a, s, stages, SharedItems<X, Products, Folded, Most>(a));
 }
 
 template <class X, int Products, int Most>
-__device__ __forceinline__ void convert_values(const Arguments& a, const Shared& s, int tiles) {
+__device__ __forceinline__ void convert_values(const Arguments& a, const Shared& s, int stages) {
   if (a.g.flat) {
-    convert_stages<X, Products>(a, s, tiles, FlatItems<X, Products>(a.g));
+    convert_stages<X, Products>(a, s, stages, FlatItems<X, Products>(a.g));
   } else if (a.g.fold > 1) {
-    convert_shared<X, Products, true, Most>(a, s, tiles);
+    convert_shared<X, Products, true, Most>(a, s, stages);
   } else {
-    convert_shared<X, Products, false, Most>(a, s, tiles);
+    convert_shared<X, Products, false, Most>(a, s, stages);
   }
 }
 
@@ -327,12 +326,12 @@ template <Layout BlockLayout, int Products, bool Halves>
 __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
   constexpr int kMost = items_per_thread(BlockLayout, 4);
   constexpr int kMostHalves = items_per_thread(BlockLayout, 2);
-  const int tiles = Walk<BlockLayout == Layout::kCarry>(a).tiles();
+  const int stages = Walk<order_of(BlockLayout)>(a).stages();
   if constexpr (Halves) {
-    if (a.x_type == DType::kFloat16) return convert_values<__half, 1, kMostHalves>(a, s, tiles);
-    if (a.x_type == DType::kBFloat16) return convert_values<__nv_bfloat16, 1, kMostHalves>(a, s, tiles);
+    if (a.x_type == DType::kFloat16) return convert_values<__half, 1, kMostHalves>(a, s, stages);
+    if (a.x_type == DType::kBFloat16) return convert_values<__nv_bfloat16, 1, kMostHalves>(a, s, stages);
   }
-  convert_values<float, Products, kMost>(a, s, tiles);
+  convert_values<float, Products, kMost>(a, s, stages);
 }
 
 #endif

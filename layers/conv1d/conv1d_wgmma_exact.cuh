@@ -64,6 +64,7 @@ __device__ __forceinline__ void compute_exactly(const Arguments& a, const Tile& 
   using MyPart = Part<BlockLayout>;
   const int shrink = !Plain && a.store.gated ? 2 : 1;  // sums a result
   const int first = (MyPart::first_of_block(a, tile) + MyPart::first_channel()) / shrink;
+#pragma unroll 1
   for (int i = threadIdx.x % MyPart::kThreads; i < MyPart::kChannels / shrink * 128; i += MyPart::kThreads) {
     const int64_t row = first + i / 128;
     const int64_t position = MyPart::first_position(a, tile);

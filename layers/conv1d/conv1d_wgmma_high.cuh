@@ -128,7 +128,7 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
   TileEnd<BlockLayout, Plain, Halves> end(a, s, lane);
   cuda::await_kernels_before();  // for y and the residual
   const auto before = [](int slot, int ring) { return (slot > 0 ? slot : ring) - 1; };
-  for (Walk<BlockLayout == Layout::kCarry> walk(a); !walk.done(); walk.advance()) {
+  for (Walk<order_of(BlockLayout)> walk(a); !walk.done(); walk.advance()) {
     if constexpr (kHalves == 1) end.begin(walk);
     float unscale = 0;
     HighSums<BlockLayout, most_chunk_steps(BlockLayout, 1, Halves ? 2 : 4, true)> sums;
@@ -173,7 +173,7 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
     }
     if (unscale == 0) {
       if constexpr (kHalves == 1) end.skip();
-      const Tile tile = tile_at(a, walk.index);
+      const Tile tile = walk.tile();
 #pragma unroll
       for (int i = 0; i < kHalves; ++i) {
         compute_exactly<BlockLayout, Plain, Halves>(a, Part<BlockLayout>::half_of(tile, i));

@@ -115,8 +115,9 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   if (ahead > 0 && warpgroup == 1) asm volatile("bar.sync 2, 256;" ::: "memory");
   TileEnd<BlockLayout, Plain, false> end(a, s, lane);
   cuda::await_kernels_before();  // for y and the residual
-  for (Walk<BlockLayout == Layout::kCarry> walk(a); !walk.done(); walk.advance()) {
+  for (Walk<order_of(BlockLayout)> walk(a); !walk.done(); walk.advance()) {
     end.begin(walk);
+    const bool goes_on = walk.goes_on();
     float least_unscale = a.exact_only ? 0.0F : 1.0F;
     float sum[BlockLayout == Layout::kTurned ? 32 : 64] = {};
     if (resident) weights = 0;
@@ -154,7 +155,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
         }
         if (first + sum_steps >= steps) {
           __syncwarp();  // after what all lanes have read of the stage
-          if (signals) arrive(empty + stage_slot.slot * 8);
+          if (signals && (stage == 0 || !goes_on)) arrive(empty + stage_slot.slot * 8);
         }
         pin(part);
         add_part<BlockLayout>(part, unscale_x, sum);
@@ -162,9 +163,10 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
       if (--ahead == 0 && warpgroup == 0) asm volatile("bar.arrive 2, 256;" ::: "memory");
       stage_slot.advance(slots);
     }
+    if (goes_on) stage_slot.go_back(slots, stages - 1);
     if (least_unscale == 0) {
       end.skip();
-      call_compute_exactly<BlockLayout, Plain, false>(a, tile_at(a, walk.index));
+      call_compute_exactly<BlockLayout, Plain, false>(a, walk.tile());
     } else {
       end.store(sum);
     }
@@ -185,7 +187,6 @@ template <Layout BlockLayout, bool Plain, int Products, bool Halves>
 __global__ void __launch_bounds__(kBlockThreads, 1) wgmma_kernel(const __grid_constant__ Arguments a) {
 #ifdef STRAND_WGMMA
   extern __shared__ __align__(kStagingAlignment) uint8_t memory[];
-  constexpr bool kCarries = BlockLayout == Layout::kCarry;
   constexpr int kMultiplying = registers(BlockLayout);
   const Geometry& g = a.g;
   const Shared s(memory, g);
@@ -214,7 +215,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1) wgmma_kernel(const __grid_co
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(256 - kMultiplying));
     if (static_cast<int>(threadIdx.x) / 32 >= 8 + g.converter_warps) {
-      load<Products, Halves, kCarries>(a, s);
+      load<Products, Halves, order_of(BlockLayout)>(a, s);
     } else {
       convert<BlockLayout, Products, Halves>(a, s);
     }
@@ -233,7 +234,9 @@ using KernelFunction = void (*)(Arguments);
 
 template <bool Plain, int Products, bool Halves>
 KernelFunction kernel_of(Layout layout) {
-  if constexpr (Products == 1) {
+  if constexpr (Products > 1) {
+    if (layout == Layout::kSlide) return wgmma_kernel<Layout::kSlide, Plain, Products, Halves>;
+  } else {
     if (layout == Layout::kTall) return wgmma_kernel<Layout::kTall, Plain, Products, Halves>;
   }
   if constexpr (!Halves) {  // which are not carried

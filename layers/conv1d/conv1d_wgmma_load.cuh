@@ -89,6 +89,13 @@ struct Cursor {
       parity ^= 1;
     }
   }
+  __device__ void go_back(int slots, int by) {
+    slot -= by;
+    if (slot < 0) {
+      slot += slots;
+      parity ^= 1;
+    }
+  }
 };
 
 // The values between a boundary of 16 bytes, counted from the beginning of x, and the first position that a stage needs

@@ -9,12 +9,12 @@ namespace strand::layers::wgmma {
 #ifdef STRAND_WGMMA
 
 // Walks over the stages of this block's tiles, whose raw rows are copied.
-template <class X, bool Carries>
+template <class X, Order WalkOrder>
 struct RowsWalk {
   const Arguments& a;
   const Shared& s;
-  Walk<Carries> walk{a};
-  Tile tile = tile_at(a, walk.index);
+  Walk<WalkOrder> walk{a};
+  Tile tile = walk.tile();
   int stage = 0;
   Cursor cursor{0, 1};
 
@@ -26,20 +26,20 @@ struct RowsWalk {
     load_rows<X>(a, s, tile, stage, cursor.slot);
     cursor.advance(a.g.slots);
     if (++stage < a.g.stages()) return;
-    stage = 0;
+    stage = walk.goes_on() ? stage - 1 : 0;
     walk.advance();
-    tile = tile_at(a, walk.index);
+    tile = walk.tile();
   }
 };
 
 // Walks over the chunks of weights of this block's tiles, which follow from the L2 cache. One lane copies.
-template <bool Carries>
+template <Order WalkOrder>
 struct WeightsWalk {
   const Arguments& a;
   const Shared& s;
   int step_bytes = a.g.step_bytes();
   int64_t block_bytes = int64_t{a.g.total_steps()} * step_bytes;
-  Walk<Carries> walk{a};
+  Walk<WalkOrder> walk{a};
   uint64_t next = first();  // the address of the next chunk, which follow one another
   int stage = 0;
   int step = 0;
@@ -48,9 +48,7 @@ struct WeightsWalk {
   __device__ bool done() const { return walk.done(); }
   __device__ bool has_room() const { return phase_done(s.weights_empty(cursor.slot), cursor.parity); }
   __device__ void await_room() const { wait(s.weights_empty(cursor.slot), cursor.parity); }
-  __device__ uint64_t first() const {
-    return reinterpret_cast<uint64_t>(a.packed) + tile_at(a, walk.index).block * block_bytes;
-  }
+  __device__ uint64_t first() const { return reinterpret_cast<uint64_t>(a.packed) + walk.tile().block * block_bytes; }
   __device__ __forceinline__ void load(int slot, int bytes) const {
     if (elected()) {
       arrive_expecting(s.weights_full(slot), bytes);
@@ -78,13 +76,13 @@ struct WeightsWalk {
 
 // One warp: starts copies of raw rows and, if they do not stay, of weights, whichever ring has room; after those of a
 // stage's rows up to a stage's weights.
-template <class X, bool Carries>
+template <class X, Order WalkOrder>
 __device__ __forceinline__ void load_both(const Arguments& a, const Shared& s) {
   const auto agreed = [](bool room) { return __shfl_sync(~0U, static_cast<int>(room), 0) != 0; };
   const bool follow = !a.g.resident;
   const int chunks = (a.g.steps + a.g.chunk_steps - 1) / a.g.chunk_steps;  // of weights, a stage
-  RowsWalk<X, Carries> rows{a, s};
-  WeightsWalk<Carries> weights{a, s};
+  RowsWalk<X, WalkOrder> rows{a, s};
+  WeightsWalk<WalkOrder> weights{a, s};
   if (!follow) weights.load_resident();
   cuda::await_kernels_before();  // for x
   while (!rows.done() || (follow && !weights.done())) {
@@ -94,32 +92,32 @@ __device__ __forceinline__ void load_both(const Arguments& a, const Shared& s) {
 }
 
 // Or a warp each.
-template <class X, bool Carries>
+template <class X, Order WalkOrder>
 __device__ __forceinline__ void load_all_rows(const Arguments& a, const Shared& s) {
-  RowsWalk<X, Carries> rows{a, s};
+  RowsWalk<X, WalkOrder> rows{a, s};
   cuda::await_kernels_before();  // for x
   while (!rows.done()) rows.load();
 }
-template <bool Carries>
+template <Order WalkOrder>
 __device__ __forceinline__ void load_all_weights(const Arguments& a, const Shared& s) {
-  WeightsWalk<Carries> weights{a, s};
+  WeightsWalk<WalkOrder> weights{a, s};
   while (!weights.done()) {
     weights.await_room();
     weights.load();
   }
 }
 
-template <class X, int Products, bool Carries>
+template <class X, int Products, Order WalkOrder>
 __device__ __forceinline__ void load_values(const Arguments& a, const Shared& s) {
-  if (Products > 1 || a.g.converter_warps == kMostConverters) return load_both<X, Carries>(a, s);
-  if (threadIdx.x / 32 == kBlockThreads / 32 - 1) return load_all_weights<Carries>(a, s);
-  load_all_rows<X, Carries>(a, s);
+  if (Products > 1 || a.g.converter_warps == kMostConverters) return load_both<X, WalkOrder>(a, s);
+  if (threadIdx.x / 32 == kBlockThreads / 32 - 1) return load_all_weights<WalkOrder>(a, s);
+  load_all_rows<X, WalkOrder>(a, s);
 }
 
-template <int Products, bool Halves, bool Carries>
+template <int Products, bool Halves, Order WalkOrder>
 __device__ __forceinline__ void load(const Arguments& a, const Shared& s) {
-  if (Halves && a.x_type != DType::kFloat32) return load_values<uint16_t, Products, Carries>(a, s);
-  load_values<float, Products, Carries>(a, s);
+  if (Halves && a.x_type != DType::kFloat32) return load_values<uint16_t, Products, WalkOrder>(a, s);
+  load_values<float, Products, WalkOrder>(a, s);
 }
 
 #endif

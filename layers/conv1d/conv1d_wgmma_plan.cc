@@ -1,10 +1,7 @@
 #include <algorithm>
 #include <bit>
-#include <cmath>
 
 #include "engine/checked.h"
-#include "engine/dtype.h"
-#include "engine/tensor.h"
 #include "layers/conv1d/conv1d_wgmma.h"
 
 namespace strand::layers::wgmma {
@@ -16,7 +13,6 @@ constexpr int64_t kMaxStride = 16;
 constexpr int kMaxInterleave = 8;  // the phases of an output lie in eight rows
 constexpr int64_t kMaxIndex = int64_t{1} << 28;
 constexpr int kMaxFlatReduction = 128;  // of a stage
-constexpr int kMaxExponent = 60;        // of a weight that is scaled
 constexpr int64_t kMaxResidentBlocks = 33;
 
 Layout layout_for(const Conv1dProblem& p) {
@@ -41,6 +37,10 @@ bool may_be_turned(const Conv1dProblem& p) {
 }
 
 int to_int(int64_t value) { return static_cast<int>(value); }
+
+bool shares_sectors(const Conv1dProblem& p, int64_t out_length) {
+  return out_length % kSector != 0 && p.interleave.length == 0;
+}
 
 // Values between a boundary of 16 bytes and a stage's first position, at most: all tiles begin at multiples of 8.
 int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
@@ -180,6 +180,7 @@ bool best_stage(const Conv1dProblem& p, bool flat, int64_t fold, const Geometry&
   const int64_t unit = flat ? 1 : 16 / fold;  // of channels
   const int64_t padded = round_up(p.group_in(), unit);
   const int64_t taps = ceil_div(p.kernel_size, fold);
+  const bool slides = asked.layout == Layout::kSlide;
   bool found = false;
   for (int64_t tap_stages = 1; tap_stages <= (fold > 1 ? 1 : taps); ++tap_stages) {
     Geometry g = asked;
@@ -189,9 +190,11 @@ bool best_stage(const Conv1dProblem& p, bool flat, int64_t fold, const Geometry&
     if (ceil_div(taps, g.stage_taps) != tap_stages) continue;
     for (int64_t channels = unit; channels <= std::min<int64_t>(padded, 64); channels += unit) {
       if (padded % channels != 0) continue;
+      if (slides && (channels < padded || tap_stages < taps)) continue;
       if (flat && channels * g.stage_taps > kMaxFlatReduction && channels > 1) break;
       g.stage_channels = to_int(channels);
       if (!fits(p, limit, g)) continue;
+      if (slides && (!g.resident || g.slots <= taps)) continue;
       const bool deep = g.slots >= 3;
       const bool best_deep = best.slots >= 3;
       if (found && (best_deep && !deep)) continue;
@@ -230,39 +233,6 @@ std::string why_not(const Conv1dProblem& p) {
   return "";
 }
 
-// The exponent that brings a channel's largest weight into [2^14, 2^15), where float16 pairs keep the most bits.
-bool find_exponent(std::span<const float> channel, int& exponent) {
-  float largest = 0;
-  for (const float w : channel) {
-    if (!std::isfinite(w)) return false;
-    largest = std::max(largest, std::fabs(w));
-  }
-  exponent = largest == 0 ? 0 : 14 - std::ilogb(largest);
-  return std::abs(exponent) <= kMaxExponent;
-}
-
-// One output channel's weights as scaled float16 pairs, in PyTorch's order.
-struct Pairs {
-  std::vector<float> values;
-  std::vector<uint16_t> high;
-  std::vector<uint16_t> low;
-
-  void split(std::span<const float> channel, int exponent) {
-    const auto count = static_cast<int64_t>(channel.size());
-    values.resize(channel.size());
-    high.resize(channel.size());
-    low.resize(channel.size());
-    std::vector<float> back(channel.size());
-    for (size_t i = 0; i < channel.size(); ++i) values[i] = std::ldexp(channel[i], exponent);
-    const TensorType floats{DType::kFloat32, {count}};
-    const TensorType halves{DType::kFloat16, {count}};
-    convert({floats, values.data(), {}}, {halves, high.data(), {}});
-    convert({halves, high.data(), {}}, {floats, back.data(), {}});
-    for (size_t i = 0; i < channel.size(); ++i) values[i] -= back[i];
-    convert({floats, values.data(), {}}, {halves, low.data(), {}});
-  }
-};
-
 }  // namespace
 
 std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geometry& geometry, int products,
@@ -286,6 +256,11 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
     geometry = {};
     if (best_stage(p, false, folds ? p.stride : 1, asked, shared_limit, geometry) && geometry.slots >= 3) return "";
   }
+  if (!mostly_empty && may_slide(p, products)) {
+    asked.layout = Layout::kSlide;
+    geometry = {};
+    if (best_stage(p, false, 1, asked, shared_limit, geometry)) return "";
+  }
   asked.layout = layout_for(p);
   geometry = {};
   if (folds && best_stage(p, false, p.stride, asked, shared_limit, geometry)) return "";
@@ -294,6 +269,18 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
     if (best_stage(p, flat, 1, asked, shared_limit, geometry)) return "";
   }
   return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
+}
+
+bool may_slide(const Conv1dProblem& p, int products) {
+  constexpr int64_t kFewTiles = 660;  // five a multiprocessor of an H200
+  constexpr int64_t kFewValues = 96;  // of a position that are converted if tiles do not slide: outputs take longer
+  const int64_t out_length = p.length + p.pad_left + p.pad_right - p.dilation * (p.kernel_size - 1);
+  const int64_t tiles = p.batch * p.groups * ceil_div(p.group_out(), 128) * (out_length / kPartColumns);
+  const bool pays =
+      tiles >= kFewTiles && out_length > p.dilation && round_up(p.group_in(), 16) * p.kernel_size >= kFewValues;
+  // Sectors that tiles share would be written in parts far apart in time.
+  return pays && products > 1 && layout_for(p) == Layout::kSplit && p.kernel_size > 1 && p.kernel_size < kMaxSlots &&
+         p.stride == 1 && p.dilation % kPartColumns == 0 && !shares_sectors(p, out_length);
 }
 
 int choose_stored_columns(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
@@ -307,79 +294,18 @@ int choose_stored_columns(const Conv1dProblem& p, const Geometry& g, int64_t out
   const int64_t converted = int64_t{g.stages()} * g.items() * 8;
   const int64_t stored = std::min<int64_t>(p.group_out(), g.shape().channels) * g.shape().columns;
   const bool pays = g.total_steps() <= kMostSteps && converted * 4 <= stored * 3;
-  const bool turned = g.layout == Layout::kTurned;  // converts as much as it stores, at least
-  return shares && pays && !turned && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
+  // What is turned converts as much as it stores, at least; what slides must go on by whole tiles.
+  const bool may = g.layout != Layout::kTurned && g.layout != Layout::kSlide;
+  return shares && pays && may && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
 }
 
 bool carries_outputs(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
   constexpr int64_t kMinLength = 2048;
-  const bool shares = out_length % kSector != 0 && p.interleave.length == 0;
   const bool whole_blocks = p.group_out() % g.shape().channels == 0 && !p.epilogue.gated;
-  const int64_t reach = p.dilation * (p.kernel_size - 1);
   // A single product has the time to do some of it twice, and tiles side by side are written faster.
   const bool twice = g.products == 1 && choose_stored_columns(p, g, out_length) < kPartColumns;
-  return shares && whole_blocks && !twice && g.layout == Layout::kSplit && g.resident && out_length >= kMinLength &&
-         reach <= int64_t{2} * kPartColumns * p.stride;
-}
-
-std::vector<int32_t> step_rows(const Conv1dProblem& p, const Geometry& g) {
-  std::vector<int32_t> rows;
-  for (int step = 0; step < g.steps; ++step) {
-    if (g.flat) {
-      rows.push_back(2 * step * g.octet_rows);
-      continue;
-    }
-    const int blocks = g.stage_channels * g.fold / 16;
-    const int64_t shift = step / blocks * (g.fold > 1 ? g.fold : p.dilation);
-    rows.push_back(
-        to_int(shift % p.stride * g.phase_rows + int64_t{2} * (step % blocks) * g.octet_rows + shift / p.stride));
-  }
-  return rows;
-}
-
-std::vector<int32_t> flat_elements(const Conv1dProblem& p, const Geometry& g) {
-  std::vector<int32_t> elements(static_cast<size_t>(g.elements()));
-  for (int i = 0; i < std::min(g.elements(), g.stage_channels * g.stage_taps); ++i) {
-    elements[static_cast<size_t>(flat_place(p, i))] = i / g.stage_taps << 16 | i % g.stage_taps;
-  }
-  return elements;
-}
-
-PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<const float> weights) {
-  const BlockShape shape = g.shape();
-  const int64_t blocks = ceil_div(p.group_out(), shape.channels);
-  const int64_t step_halves = g.step_bytes() / 2;
-  PackedWeights packed;
-  packed.halves.assign(static_cast<size_t>(p.groups * blocks * g.total_steps() * step_halves), 0);
-  packed.unscale.assign(static_cast<size_t>(p.groups * blocks * shape.channels), 0.0F);
-  Pairs pairs;
-  for (int64_t o = 0; o < p.out_channels; ++o) {
-    const auto channel = weights.subspan(static_cast<size_t>(o * p.reduction()), static_cast<size_t>(p.reduction()));
-    const auto [block_in_group, within] = channel_place(p, g, o % p.group_out());
-    const int64_t block = o / p.group_out() * blocks + block_in_group;
-    int exponent = 0;
-    if (!find_exponent(channel, exponent)) packed.exact_only = true;
-    packed.unscale[static_cast<size_t>(block * shape.channels + within)] = std::ldexp(1.0F, -exponent);
-    if (packed.exact_only) continue;
-    pairs.split(channel, exponent);
-    for (int64_t index = 0; index < p.reduction(); ++index) {
-      const int64_t c = index / p.kernel_size;
-      const int64_t tap = index % p.kernel_size / g.fold;
-      const int64_t stage = c / g.stage_channels * g.tap_stages + tap / g.stage_taps;
-      const int64_t local_c = c % g.stage_channels * g.fold + index % p.kernel_size % g.fold;
-      const int64_t local_tap = tap % g.stage_taps;
-      // Its place in the stage's reduction: step and value of the step.
-      const int64_t flat = flat_place(p, local_c * g.stage_taps + local_tap);
-      const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels * g.fold / 16) + local_c / 16;
-      const int64_t k = g.flat ? flat % 16 : local_c % 16;
-      for (int part = 0; part < g.parts(); ++part) {
-        const int64_t row = weight_row(g.layout, g.products, within, part, to_int(k / 8));
-        const int64_t target = (block * g.total_steps() + stage * g.steps + step) * step_halves + row * 8 + k % 8;
-        packed.halves[static_cast<size_t>(target)] = (part == 0 ? pairs.high : pairs.low)[static_cast<size_t>(index)];
-      }
-    }
-  }
-  return packed;
+  return shares_sectors(p, out_length) && whole_blocks && !twice && g.layout == Layout::kSplit && g.resident &&
+         out_length >= kMinLength && p.dilation * (p.kernel_size - 1) <= int64_t{2} * kPartColumns * p.stride;
 }
 
 }  // namespace strand::layers::wgmma

@@ -49,12 +49,13 @@ struct TileEnd {
   }
 
   // `half`: of a tall tile.
-  __device__ __forceinline__ void begin(const Walk<kCarry>& walk, int half = 0) {
-    tile = MyPart::half_of(tile_at(a, walk.index), half);
+  __device__ __forceinline__ void begin(const Walk<order_of(BlockLayout)>& walk, int half = 0) {
+    tile = MyPart::half_of(walk.tile(), half);
     if constexpr (kCarry) return begin_carried(walk);
     // Where weights are resident, the grid is a multiple of their blocks.
     const bool same_block = MyPart::kHalves == 1 && (a.g.resident || a.blocks_by.value == 1);
-    if (!same_block || walk.index == static_cast<int>(blockIdx.x)) begin_block();
+    const bool is_first = BlockLayout == Layout::kSlide ? ends == 0 : walk.index == static_cast<int>(blockIdx.x);
+    if (!same_block || is_first) begin_block();
     const int position = MyPart::first_position(a, tile);
     const bool whole_rows = first_result() + kStagedRows * (gated ? 1 : kHalves) <= results;
     if (a.copies_lines && whole_rows && position + kPartColumns <= static_cast<int>(a.out_length)) {
@@ -78,7 +79,7 @@ struct TileEnd {
     asm volatile("" : "+l"(y));
   }
 
-  __device__ __forceinline__ void begin_carried(const Walk<true>& walk) {
+  __device__ __forceinline__ void begin_carried(const Walk<Order::kNeighbours>& walk) {
     const auto length = static_cast<int>(a.out_length);
     const bool leaves = !walk.at_last() && tile.position + kPartColumns < length;
     if (ends == 0) begin_block();  // the first tile, or after one that was skipped
@@ -117,7 +118,6 @@ struct TileEnd {
   __device__ int first_result() const { return gated ? first_sum / 2 : first_sum; }
 
   __device__ __forceinline__ void store(float (&sum)[kSums]) {
-    if constexpr (kCarry) return store_carried(sum);
     if constexpr (kTurned) turn(sum);
     if constexpr (kStack) {
 #pragma unroll
@@ -126,12 +126,14 @@ struct TileEnd {
         sum[i + 1] += sum[i + 3];
       }
     }
-    if (ends == 0) return;
+    if (!kCarry && ends == 0) return;
+    if constexpr (!Plain) finish(sum);
+    if constexpr (kCarry) return store_carried(sum);
     if (ends == kCopied) {
       each_half([&](int half) {
         if constexpr (!kFinishesFirst) {
           await_copies();
-          finish_rows(sum, half, kStagedRows, [&](const auto& outputs) { put(outputs); });
+          put(outputs_of(sum, half));
         }
         copy_staged([&] {
           const int row = static_cast<int>(y >> 32) + half * kStagedRows;
@@ -146,7 +148,7 @@ struct TileEnd {
       each_half([&](int half) {
         await_copies();
         const int first = -static_cast<int>(static_cast<uint32_t>(out.row(row_of(lane))) / 4) & (kSector - 1);
-        finish_rows(sum, half, kStagedRows, [&](const auto& outputs) { staging.put_sectors(outputs, first); });
+        staging.put_sectors(outputs_of(sum, half), first);
         copy_staged([&] { staging.copy_sectors(out); });
         out.at += kStagedRows * out.pitch;
       });
@@ -198,13 +200,11 @@ struct TileEnd {
     each_half([&](int half) {
       await_copies();
       const int shift = past_sector(carried_row(half));
-      finish_rows(sum, half, kStagedRows, [&](const auto& outputs) {
-        if (shift % 2 == 0) {
-          staging.template put_shifted<true>(outputs, shift, tail[half]);
-        } else {
-          staging.template put_shifted<false>(outputs, shift, tail[half]);
-        }
-      });
+      if (shift % 2 == 0) {
+        staging.template put_shifted<true>(outputs_of(sum, half), shift, tail[half]);
+      } else {
+        staging.template put_shifted<false>(outputs_of(sum, half), shift, tail[half]);
+      }
       if (whole) {
         copy_staged([&] {
           const int channel = tile.group * results + first_sum + half;
@@ -260,7 +260,7 @@ struct TileEnd {
       const int first = first_result() + half * 8;
       const int rows = min(kStagedRows, results - first);
       if (rows <= 0 || (gated && half == 1)) break;
-      if constexpr (!kFinishesFirst) finish_rows(sum, half, rows, [&](const auto& outputs) { put(outputs); });
+      if constexpr (!kFinishesFirst) put(outputs_of(sum, half));
       if (interleaves) {
         interleave(first, rows);
       } else {
@@ -288,19 +288,20 @@ struct TileEnd {
     staging.put(outputs);
   }
 
-  // put(outputs) with what this lane has of the first or second eight rows, of which there are `rows`, finished.
-  template <class Put>
-  __device__ __forceinline__ void finish_rows(float (&sum)[kSums], int half, int rows, const Put& put) const {
-    if constexpr (Plain) {
-      put([&](int i) {
-        return make_float2(fmaf(sum[i * kSumStep + half * 2], unscale[half], bias[half]),
-                           fmaf(sum[i * kSumStep + half * 2 + 1], unscale[half], bias[half]));
-      });
-    } else {
-      const int64_t channel = int64_t{tile.group} * results + result_of(half);
-      const auto finish = a.store.at<Halves>(tile.batch, channel);
-      const int64_t mine = MyPart::first_position(a, tile) + lane % 4 * 2;
-      const int64_t end = row_of(lane) < rows ? a.out_length : 0;
+  // What this lane has of the first or second eight rows: two neighbours at a time.
+  __device__ __forceinline__ auto outputs_of(const float (&sum)[kSums], int half) const {
+    return [&sum, half, this](int i) {
+      const float2 two = make_float2(sum[i * kSumStep + half * 2], sum[i * kSumStep + half * 2 + 1]);
+      if constexpr (!Plain) return two;
+      return make_float2(fmaf(two.x, unscale[half], bias[half]), fmaf(two.y, unscale[half], bias[half]));
+    };
+  }
+
+  // The epilogue of all sums, in place: much code, which stands in a kernel once, whatever way outputs take from there.
+  __device__ __forceinline__ void finish(float (&sum)[kSums]) const {
+    const int64_t mine = MyPart::first_position(a, tile) + lane % 4 * 2;
+    each_half([&](int half) {
+      const auto row = a.store.at<Halves>(tile.batch, int64_t{tile.group} * results + result_of(half));
       float even[16];
       float odd[16];
 #pragma unroll
@@ -308,20 +309,26 @@ struct TileEnd {
         even[i] = sum[i * kSumStep + half * 2] * unscale[half];
         odd[i] = sum[i * kSumStep + half * 2 + 1] * unscale[half];
       }
-      if (kHalves == 2 && gated) {
-        float gates[16];
+      if (gated) {
+        if constexpr (kHalves == 2) {
+          float gates[16];
 #pragma unroll
-        for (int i = 0; i < 16; ++i) gates[i] = sum[(i * 4 + 2) % kSums] * unscale[kHalves - 1];
-        finish(even, gates, mine, 8, end);
+          for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 2] * unscale[1];
+          row(even, gates, mine, 8, a.out_length);
 #pragma unroll
-        for (int i = 0; i < 16; ++i) gates[i] = sum[(i * 4 + 3) % kSums] * unscale[kHalves - 1];
-        finish(odd, gates, mine + 1, 8, end);
+          for (int i = 0; i < 16; ++i) gates[i] = sum[i * 4 + 3] * unscale[1];
+          row(odd, gates, mine + 1, 8, a.out_length);
+        }
       } else {
-        finish(even, mine, 8, end);
-        finish(odd, mine + 1, 8, end);
+        row(even, mine, 8, a.out_length);
+        row(odd, mine + 1, 8, a.out_length);
       }
-      put([&](int i) { return make_float2(even[i], odd[i]); });
-    }
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        sum[i * kSumStep + half * 2] = even[i];
+        sum[i * kSumStep + half * 2 + 1] = odd[i];
+      }
+    });
   }
 
   // Until what this warp has staged before is on its way.

@@ -1,0 +1,113 @@
+// The weights and tables of cuda.wgmma, as its plan wants them: see conv1d_wgmma.h.
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/checked.h"
+#include "engine/dtype.h"
+#include "engine/tensor.h"
+#include "layers/conv1d/conv1d_wgmma.h"
+
+namespace strand::layers::wgmma {
+namespace {
+
+constexpr int kMaxExponent = 60;  // of a weight that is scaled
+
+int to_int(int64_t value) { return static_cast<int>(value); }
+
+// The exponent that brings a channel's largest weight into [2^14, 2^15), where float16 pairs keep the most bits.
+bool find_exponent(std::span<const float> channel, int& exponent) {
+  float largest = 0;
+  for (const float w : channel) {
+    if (!std::isfinite(w)) return false;
+    largest = std::max(largest, std::fabs(w));
+  }
+  exponent = largest == 0 ? 0 : 14 - std::ilogb(largest);
+  return std::abs(exponent) <= kMaxExponent;
+}
+
+// One output channel's weights as scaled float16 pairs, in PyTorch's order.
+struct Pairs {
+  std::vector<float> values;
+  std::vector<uint16_t> high;
+  std::vector<uint16_t> low;
+
+  void split(std::span<const float> channel, int exponent) {
+    const auto count = static_cast<int64_t>(channel.size());
+    values.resize(channel.size());
+    high.resize(channel.size());
+    low.resize(channel.size());
+    std::vector<float> back(channel.size());
+    for (size_t i = 0; i < channel.size(); ++i) values[i] = std::ldexp(channel[i], exponent);
+    const TensorType floats{DType::kFloat32, {count}};
+    const TensorType halves{DType::kFloat16, {count}};
+    convert({floats, values.data(), {}}, {halves, high.data(), {}});
+    convert({halves, high.data(), {}}, {floats, back.data(), {}});
+    for (size_t i = 0; i < channel.size(); ++i) values[i] -= back[i];
+    convert({floats, values.data(), {}}, {halves, low.data(), {}});
+  }
+};
+
+}  // namespace
+
+std::vector<int32_t> step_rows(const Conv1dProblem& p, const Geometry& g) {
+  std::vector<int32_t> rows;
+  for (int step = 0; step < g.steps; ++step) {
+    if (g.flat) {
+      rows.push_back(2 * step * g.octet_rows);
+      continue;
+    }
+    const int blocks = g.stage_channels * g.fold / 16;
+    const int64_t shift = step / blocks * (g.fold > 1 ? g.fold : p.dilation);
+    rows.push_back(
+        to_int(shift % p.stride * g.phase_rows + int64_t{2} * (step % blocks) * g.octet_rows + shift / p.stride));
+  }
+  return rows;
+}
+
+std::vector<int32_t> flat_elements(const Conv1dProblem& p, const Geometry& g) {
+  std::vector<int32_t> elements(static_cast<size_t>(g.elements()));
+  for (int i = 0; i < std::min(g.elements(), g.stage_channels * g.stage_taps); ++i) {
+    elements[static_cast<size_t>(flat_place(p, i))] = i / g.stage_taps << 16 | i % g.stage_taps;
+  }
+  return elements;
+}
+
+PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<const float> weights) {
+  const BlockShape shape = g.shape();
+  const int64_t blocks = ceil_div(p.group_out(), shape.channels);
+  const int64_t step_halves = g.step_bytes() / 2;
+  PackedWeights packed;
+  packed.halves.assign(static_cast<size_t>(p.groups * blocks * g.total_steps() * step_halves), 0);
+  packed.unscale.assign(static_cast<size_t>(p.groups * blocks * shape.channels), 0.0F);
+  Pairs pairs;
+  for (int64_t o = 0; o < p.out_channels; ++o) {
+    const auto channel = weights.subspan(static_cast<size_t>(o * p.reduction()), static_cast<size_t>(p.reduction()));
+    const auto [block_in_group, within] = channel_place(p, g, o % p.group_out());
+    const int64_t block = o / p.group_out() * blocks + block_in_group;
+    int exponent = 0;
+    if (!find_exponent(channel, exponent)) packed.exact_only = true;
+    packed.unscale[static_cast<size_t>(block * shape.channels + within)] = std::ldexp(1.0F, -exponent);
+    if (packed.exact_only) continue;
+    pairs.split(channel, exponent);
+    for (int64_t index = 0; index < p.reduction(); ++index) {
+      const int64_t c = index / p.kernel_size;
+      const int64_t tap = index % p.kernel_size / g.fold;
+      const int64_t stage = c / g.stage_channels * g.tap_stages + tap / g.stage_taps;
+      const int64_t local_c = c % g.stage_channels * g.fold + index % p.kernel_size % g.fold;
+      const int64_t local_tap = tap % g.stage_taps;
+      // Its place in the stage's reduction: step and value of the step.
+      const int64_t flat = flat_place(p, local_c * g.stage_taps + local_tap);
+      const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels * g.fold / 16) + local_c / 16;
+      const int64_t k = g.flat ? flat % 16 : local_c % 16;
+      for (int part = 0; part < g.parts(); ++part) {
+        const int64_t row = weight_row(g.layout, g.products, within, part, to_int(k / 8));
+        const int64_t target = (block * g.total_steps() + stage * g.steps + step) * step_halves + row * 8 + k % 8;
+        packed.halves[static_cast<size_t>(target)] = (part == 0 ? pairs.high : pairs.low)[static_cast<size_t>(index)];
+      }
+    }
+  }
+  return packed;
+}
+
+}  // namespace strand::layers::wgmma
