@@ -61,7 +61,6 @@ TEST_CASE("tiles slide where taps lie whole tiles apart and rows are long") {
   CHECK(g.stage_taps == 1);
   CHECK(g.slots == 4);
   CHECK(g.resident);
-  CHECK(choose_stored_columns(walk_problem(64, 128, 160000, 2, 1, 512, 0), g, 159487) == kPartColumns);
   CHECK(slides(walk_problem(64, 128, 160000, 2, 1, 128, 0)));
   CHECK(slides(walk_problem(32, 128, 160000, 3, 1, 512, 0)));
   CHECK_FALSE(slides(walk_problem(64, 128, 160002, 2, 1, 512, 0)));  // rows that share sectors
@@ -70,7 +69,7 @@ TEST_CASE("tiles slide where taps lie whole tiles apart and rows are long") {
   CHECK_FALSE(slides(walk_problem(64, 128, 160000, 2, 1, 200, 0)));
   CHECK_FALSE(slides(walk_problem(64, 128, 160000, 2, 2, 512, 0)));
   CHECK_FALSE(slides(walk_problem(64, 128, 30000, 2, 1, 512, 0)));                // few tiles
-  CHECK_FALSE(slides(batch_of(600, walk_problem(64, 128, 1000, 2, 1, 512, 0))));  // chains of one tile
+  CHECK_FALSE(slides(batch_of(600, walk_problem(64, 128, 1528, 2, 1, 512, 0))));  // chains of one tile
   CHECK_FALSE(slides(walk_problem(64, 128, 160000, 3, 1, 512, 0)));  // stages for a tile and the next do not fit
   CHECK_FALSE(slides(walk_problem(96, 128, 160000, 2, 1, 512, 0)));
   CHECK_FALSE(slides(walk_problem(64, 64, 160000, 2, 1, 512, 0)));  // two warpgroups side by side
@@ -83,11 +82,22 @@ TEST_CASE("tiles slide where taps lie whole tiles apart and rows are long") {
   CHECK(slides(batch_of(3, walk_problem(40, 80, 28288, 2, 1, 128, 0))));
   CHECK(slides(batch_of(1, padded(walk_problem(40, 72, 84481, 2, 1, 1024, 0), 1000, 31))));
   CHECK(slides(batch_of(1, padded(walk_problem(64, 144, 42496, 3, 1, 128, 0, 2), 156, 100))));
-  CHECK(slides(batch_of(21, walk_problem(40, 72, 8304, 2, 1, 4096, 0))));
+  CHECK(slides(batch_of(21, walk_problem(40, 72, 6256, 2, 1, 2048, 0))));
   CHECK(slides(batch_of(2, padded(walk_problem(24, 70, 42501, 3, 1, 256, 0), 512, 11))));
   CHECK(slides(batch_of(4, walk_problem(40, 72, 21560, 2, 1, 384, 0))));
   CHECK(slides(batch_of(1, padded(walk_problem(24, 72, 84481, 4, 1, 128, 0), 384, 7))));
-  CHECK(slides(batch_of(3, walk_problem(40, 72, 28288, 2, 1, 128, 0))));
+  CHECK(plan(padded(walk_problem(16, 72, 84488, 7, 1, 128, 0), 768, 0)).slots == 8);
+  CHECK(slides(batch_of(1, padded(walk_problem(16, 72, 84488, 7, 1, 128, 0), 768, 0))));
+  CHECK(slides(batch_of(8, padded(walk_problem(64, 72, 43008, 2, 1, 256, 0), 256, 0))));
+  CHECK(slides(batch_of(3, walk_problem(40, 72, 28288, 2, 1, 128, 0))));  // conv1d_accuracy_test
+  Conv1dProblem fused = batch_of(3, walk_problem(40, 72, 28286, 2, 1, 128, 1));
+  CHECK(slides(fused));
+  fused.epilogue.gated = true;
+  CHECK(slides(fused));
+  // Phases that are interleaved share sectors.
+  Conv1dProblem phases = walk_problem(64, 128, 160000, 2, 1, 512, 0);
+  phases.interleave.length = 320000;
+  CHECK_FALSE(may_slide(phases, 3));
 }
 
 }  // namespace strand::layers::wgmma

@@ -96,16 +96,19 @@ TEST_CASE("conv1d: outputs that are carried from tile to tile") {
 }
 
 // Taps whole tiles apart: a block of threads of cuda.wgmma goes on by a dilation, and has all of a tile's input but the
-// last tap's: in chains of one tile and of hundreds, one of which may be longer, through the ends of rows and channels.
+// last tap's: in chains of two tiles and of hundreds, one of which may be longer, through the ends of rows and
+// channels, with room for one stage more than there are taps, and twenty tiles a block.
 TEST_CASE("conv1d: tiles that slide by a dilation") {
   if (!cuda_available()) return;
   check_all({{3, 40, 80, 28288, 2, 128, 1, 0},
              {1, 40, 72, 84481, 2, 1024, 1, CasePadding(1000, 31)},
              {1, 64, 144, 42496, 3, 128, 1, CasePadding(156, 100), 2, false, "reflect"},
-             {21, 40, 72, 8304, 2, 4096, 1, 0},
+             {21, 40, 72, 6256, 2, 2048, 1, 0},
              {2, 24, 70, 42501, 3, 256, 1, CasePadding(512, 11)},
              {4, 40, 72, 21560, 2, 384, 1, 0},
-             {1, 24, 72, 84481, 4, 128, 1, CasePadding(384, 7)}});
+             {1, 24, 72, 84481, 4, 128, 1, CasePadding(384, 7)},
+             {1, 16, 72, 84488, 7, 128, 1, CasePadding(768, 0)},
+             {8, 64, 72, 43008, 2, 256, 1, CasePadding(256, 0)}});
 }
 
 // So many positions of up to 16 outputs that cuda.wgmma has these as the columns of its products, in tiles of 512: rows

@@ -94,7 +94,10 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
                               : kItem * g.items();
   const bool turned = g.layout == wgmma::Layout::kTurned;  // three products take the time of four there
   const bool wasted = g.products == 1 && p.group_out() < kManyOutputs && !turned;
-  const double converted = g.layout == wgmma::Layout::kSlide ? 1 : stages;  // of a tile
+  double converted = stages;  // of a tile; if tiles slide, all of them where a chain begins
+  if (g.layout == wgmma::Layout::kSlide) {
+    converted = 1 + (stages - 1) * static_cast<double>(p.dilation) / static_cast<double>(out_length);
+  }
   const double convert = (wasted ? kWasted : 1) * converted * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
   const int halves = std::max(g.shape().channels / 128, 1);  // of a tall tile
   const double multiply = stages * g.steps * (turned && g.products > 1 ? 4 : g.products) * halves * kProduct;

@@ -12,7 +12,8 @@
 // Stages       see conv1d_wgmma.h. Where rows begin at multiples of 16 bytes, raw rows come by one or a few tensor
 //              copies, with zeros beside them. Else by a bulk copy each (from the 16-byte boundary before them, so any
 //              length does); zeros beside them are written over by the converters, other padding by the copying warp.
-//              They are converted once for all taps, over themselves (flat: behind them).
+//              They are converted once for all taps, over themselves (flat: behind them); if tiles slide, a tap at a
+//              time, and stay for the tiles that follow.
 // Weights      stay in shared memory where they fit, else follow in chunks from the L2 cache.
 // Output       through shared memory: by a tensor copy for eight rows where they begin at multiples of 16 bytes; else
 //              4, 2 or 1 values a lane, as the beginnings of all rows allow, or a bulk copy a row of its whole sectors;
@@ -81,7 +82,8 @@ Tables upload(const Conv1dProblem& p, const Geometry& g, const PrepareArgs& args
   // Everything that the layout depends on, and nothing else that changes with batch or length: the stride is 1 where
   // there is but one output.
   std::string key = "wgmma";
-  for (const int part : {static_cast<int>(g.layout), g.products, p.epilogue.gated ? 1 : 0, g.flat ? 1 : 0, g.fold,
+  const Layout packed_as = g.layout == Layout::kSlide ? Layout::kSplit : g.layout;
+  for (const int part : {static_cast<int>(packed_as), g.products, p.epilogue.gated ? 1 : 0, g.flat ? 1 : 0, g.fold,
                          g.stage_channels, g.stage_taps, static_cast<int>(p.stride)}) {
     key += "." + std::to_string(part);
   }

@@ -116,7 +116,7 @@ struct Walk {
   // Of all tiles, that are loaded and converted.
   __device__ int stages() const {
     const int tiles = (end - index + step - 1) / step;
-    if (WalkOrder != Order::kChained || tiles <= 0) return tiles * a.g.stages();
+    if (WalkOrder != Order::kChained) return tiles * a.g.stages();
     const int begun = chain(index + (tiles - 1) * step) - chain(index);
     return tiles + (begun + 1) * (a.g.stages() - 1);
   }

@@ -38,10 +38,6 @@ bool may_be_turned(const Conv1dProblem& p) {
 
 int to_int(int64_t value) { return static_cast<int>(value); }
 
-bool shares_sectors(const Conv1dProblem& p, int64_t out_length) {
-  return out_length % kSector != 0 && p.interleave.length == 0;
-}
-
 // Values between a boundary of 16 bytes and a stage's first position, at most: all tiles begin at multiples of 8.
 int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
   const int64_t piece = g.piece();
@@ -276,11 +272,12 @@ bool may_slide(const Conv1dProblem& p, int products) {
   constexpr int64_t kFewValues = 96;  // of a position that are converted if tiles do not slide: outputs take longer
   const int64_t out_length = p.length + p.pad_left + p.pad_right - p.dilation * (p.kernel_size - 1);
   const int64_t tiles = p.batch * p.groups * ceil_div(p.group_out(), 128) * (out_length / kPartColumns);
-  const bool pays =
-      tiles >= kFewTiles && out_length > p.dilation && round_up(p.group_in(), 16) * p.kernel_size >= kFewValues;
+  const int64_t values = round_up(p.group_in(), 16) * p.kernel_size;
+  const bool pays = tiles >= kFewTiles && values >= kFewValues && out_length >= 2 * p.dilation;
   // Sectors that tiles share would be written in parts far apart in time.
-  return pays && products > 1 && layout_for(p) == Layout::kSplit && p.kernel_size > 1 && p.kernel_size < kMaxSlots &&
-         p.stride == 1 && p.dilation % kPartColumns == 0 && !shares_sectors(p, out_length);
+  const bool whole_sectors = out_length % kSector == 0 && p.interleave.length == 0;
+  return pays && whole_sectors && products > 1 && layout_for(p) == Layout::kSplit && p.stride == 1 &&
+         p.kernel_size > 1 && p.kernel_size < kMaxSlots && p.dilation % kPartColumns == 0;
 }
 
 int choose_stored_columns(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
@@ -294,18 +291,18 @@ int choose_stored_columns(const Conv1dProblem& p, const Geometry& g, int64_t out
   const int64_t converted = int64_t{g.stages()} * g.items() * 8;
   const int64_t stored = std::min<int64_t>(p.group_out(), g.shape().channels) * g.shape().columns;
   const bool pays = g.total_steps() <= kMostSteps && converted * 4 <= stored * 3;
-  // What is turned converts as much as it stores, at least; what slides must go on by whole tiles.
-  const bool may = g.layout != Layout::kTurned && g.layout != Layout::kSlide;
-  return shares && pays && may && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
+  const bool turned = g.layout == Layout::kTurned;  // converts as much as it stores, at least
+  return shares && pays && !turned && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
 }
 
 bool carries_outputs(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
   constexpr int64_t kMinLength = 2048;
+  const bool shares = out_length % kSector != 0 && p.interleave.length == 0;
   const bool whole_blocks = p.group_out() % g.shape().channels == 0 && !p.epilogue.gated;
   // A single product has the time to do some of it twice, and tiles side by side are written faster.
   const bool twice = g.products == 1 && choose_stored_columns(p, g, out_length) < kPartColumns;
-  return shares_sectors(p, out_length) && whole_blocks && !twice && g.layout == Layout::kSplit && g.resident &&
-         out_length >= kMinLength && p.dilation * (p.kernel_size - 1) <= int64_t{2} * kPartColumns * p.stride;
+  return shares && whole_blocks && !twice && g.layout == Layout::kSplit && g.resident && out_length >= kMinLength &&
+         p.dilation * (p.kernel_size - 1) <= int64_t{2} * kPartColumns * p.stride;
 }
 
 }  // namespace strand::layers::wgmma

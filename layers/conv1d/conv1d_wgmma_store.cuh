@@ -301,6 +301,7 @@ struct TileEnd {
   __device__ __forceinline__ void finish(float (&sum)[kSums]) const {
     const int64_t mine = MyPart::first_position(a, tile) + lane % 4 * 2;
     each_half([&](int half) {
+      if (!kCarry && first_result() + half * kStagedRows >= results) return;  // there are none
       const auto row = a.store.at<Halves>(tile.batch, int64_t{tile.group} * results + result_of(half));
       float even[16];
       float odd[16];
