@@ -61,11 +61,9 @@ TEST_CASE("conv1d: long and odd rows of outputs") {
   check_all(cases);
 }
 
-// Of the four tests from here on the CPU has nothing of its own, and would take a minute.
 // How cuda.wgmma copies rows of inputs and outputs depends on where in 16 bytes, and in a sector, they begin: from
 // before the input on, cut into boxes side by side, folded, in groups; outputs that fill no eight rows.
 TEST_CASE("conv1d: rows of all alignments") {
-  if (!cuda_available()) return;
   // Several tiles a block of threads: what is staged is used again.
   std::vector<Conv1dCase> cases = {{2, 64, 128, 12000, 3, 1, 1, 1}};
   for (int64_t length = 2401; length < 2409; ++length) {
@@ -86,7 +84,6 @@ TEST_CASE("conv1d: rows of all alignments") {
 // Where rows share sectors, and a block of threads of cuda.wgmma has several tiles side by side, which leave each other
 // what fills no whole sector: at every place of a sector, through rows' ends, with a stride, in groups.
 TEST_CASE("conv1d: outputs that are carried from tile to tile") {
-  if (!cuda_available()) return;
   check_all({{1, 16, 128, 20001, 3, 1, 1, 1},
              {3, 16, 128, 8002, 3, 5, 1, 3},
              {2, 16, 256, 15004, 3, 1, 3, 2},
@@ -99,7 +96,7 @@ TEST_CASE("conv1d: outputs that are carried from tile to tile") {
 // last tap's: in chains of two tiles and of hundreds, one of which may be longer, through the ends of rows and
 // channels, with room for one stage more than there are taps, and twenty tiles a block.
 TEST_CASE("conv1d: tiles that slide by a dilation") {
-  if (!cuda_available()) return;
+  if (!cuda_available()) return;  // the CPU has nothing of its own there, and would take a minute
   check_all({{3, 40, 80, 28288, 2, 128, 1, 0},
              {1, 40, 72, 84481, 2, 1024, 1, CasePadding(1000, 31)},
              {1, 64, 144, 42496, 3, 128, 1, CasePadding(156, 100), 2, false, "reflect"},
@@ -114,7 +111,6 @@ TEST_CASE("conv1d: tiles that slide by a dilation") {
 // So many positions of up to 16 outputs that cuda.wgmma has these as the columns of its products, in tiles of 512: rows
 // of all alignments, outputs that fill no eight rows, taps far apart, a fold, groups, weights that follow.
 TEST_CASE("conv1d: few outputs of many positions") {
-  if (!cuda_available()) return;
   std::vector<Conv1dCase> cases = {{1, 16, 16, 70000, 3, 128, 1, CasePadding(256, 0)},
                                    {2, 1024, 512, 611, 3, 1, 1, 1, 64},
                                    {64, 16, 14, 2100, 5, 1, 2, 2},

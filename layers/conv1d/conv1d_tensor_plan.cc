@@ -5,6 +5,7 @@
 #include "engine/checked.h"
 #include "engine/dtype.h"
 #include "engine/tensor.h"
+#include "layers/conv1d/conv1d_exponent.h"
 #include "layers/conv1d/conv1d_tensor.h"
 
 namespace strand::layers::tensor {
@@ -19,7 +20,6 @@ constexpr int kMaxFlatReduction = 128;    // of a stage
 constexpr int kMaxSharedReduction = 256;  // of a stage, past 16 channels
 constexpr int64_t kMaxConvertedBytes = int64_t{40} << 10;
 constexpr int64_t kReservedBytes = 1024;  // of shared memory, by CUDA a block
-constexpr int kMaxExponent = 60;          // of a weight that is scaled
 
 // The narrowest block that holds all output channels of a group, so that the input is converted once; past the widest,
 // the one of the two widest that pads least.
@@ -124,21 +124,6 @@ uint16_t to_half(float value) {
   convert({{DType::kFloat32, {1}}, &value, {}}, {{DType::kFloat16, {1}}, &result, {}});
   return result;
 }
-
-// The exponent that brings a channel's largest weight into [2^14, 2^15), where float16 pairs keep the most bits.
-bool find_exponent(std::span<const float> channel, int& exponent) {
-  float largest = 0;
-  for (const float w : channel) {
-    if (!std::isfinite(w)) return false;
-    largest = std::max(largest, std::fabs(w));
-  }
-  exponent = largest == 0 ? 0 : 14 - std::ilogb(largest);
-  return std::abs(exponent) <= kMaxExponent;
-}
-
-}  // namespace
-
-namespace {
 
 // The geometry for blocks of at most `limit` bytes of shared memory; false where a stage does not fit.
 bool fit(const Conv1dProblem& p, int64_t limit, Geometry& g) {

@@ -6,25 +6,13 @@
 #include "engine/checked.h"
 #include "engine/dtype.h"
 #include "engine/tensor.h"
+#include "layers/conv1d/conv1d_exponent.h"
 #include "layers/conv1d/conv1d_wgmma.h"
 
 namespace strand::layers::wgmma {
 namespace {
 
-constexpr int kMaxExponent = 60;  // of a weight that is scaled
-
 int to_int(int64_t value) { return static_cast<int>(value); }
-
-// The exponent that brings a channel's largest weight into [2^14, 2^15), where float16 pairs keep the most bits.
-bool find_exponent(std::span<const float> channel, int& exponent) {
-  float largest = 0;
-  for (const float w : channel) {
-    if (!std::isfinite(w)) return false;
-    largest = std::max(largest, std::fabs(w));
-  }
-  exponent = largest == 0 ? 0 : 14 - std::ilogb(largest);
-  return std::abs(exponent) <= kMaxExponent;
-}
 
 // One output channel's weights as scaled float16 pairs, in PyTorch's order.
 struct Pairs {
