@@ -182,7 +182,7 @@ void check_values(const Conv1dCase& c) {
 TEST_CASE("conv1d: Inf and NaN through tensor cores") {
   // Also in a part whose ends are stored with its neighbours, and between tiles that carry outputs.
   for (const Conv1dCase& c : {Conv1dCase{2, 32, 40, 611, 3, 4, 3, 5}, Conv1dCase{1, 16, 40, 2405, 3, 1, 1, 1},
-                              Conv1dCase{1, 16, 128, 17301, 3, 1, 1, 1}}) {
+                              Conv1dCase{1, 16, 128, 17301, 3, 1, 1, 1}, Conv1dCase{2, 2, 40, 2005, 37, 1, 2, 9}}) {
     check_values(c);
   }
   if (!cuda_available() || tried_step() > 1) return;

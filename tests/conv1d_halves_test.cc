@@ -217,6 +217,9 @@ TEST_CASE("conv1d in halves: tiles of 256 channels") {
     cases.push_back({1, 192, 768, length, 3, 1, 1, 1, 2});
     cases.push_back({1, 64, 256, length, 5, 60, 1, CasePadding(120, 119), 1, true, "reflect"});
   }
+  // Two tiles a thread block and more: whole ones and such whose second half is empty.
+  cases.push_back({1, 64, 344, 8600, 4, 1, 1, 1});
+  cases.push_back({1, 256, 384, 611, 1, 1, 1, 0});  // the same of weights that stay
   check_all(cases, "cuda.wgmma");
 }
 // Positions that are the rows of products.
@@ -254,6 +257,7 @@ TEST_CASE("conv1d in halves: rows of all alignments") {
     cases.push_back({2, 24, 24, 3000 + length, 3, 1, 1, 1, 24});
     cases.push_back({1, 4, 100, length, 15, 1, 1, 7});
     cases.push_back({1, 1, 128, 4 * length, 80, 1, 4, 38});
+    cases.push_back({1, 3, 70, length, 30, 1, 1 + length % 2, 7});
   }
   check_all(cases);
 }

@@ -108,6 +108,28 @@ TEST_CASE("conv1d: tiles that slide by a dilation") {
              {8, 64, 72, 43008, 2, 256, 1, CasePadding(256, 0)}});
 }
 
+// Few channels, whose neighbours cuda.wgmma makes channels: at strides that divide 8 or 16, each value as often as
+// windows overlap; of rows of all alignments, cut into boxes, in groups, more taps than windows have, several tiles a
+// block.
+TEST_CASE("conv1d: neighbours of few channels") {
+  std::vector<Conv1dCase> cases = {{5, 1, 128, 16000, 80, 1, 4, 38}, {1, 4, 140, 24000, 15, 1, 1, 7},
+                                   {3, 3, 300, 9001, 33, 1, 2, 5},   {1, 2, 33, 9002, 256, 1, 1, 100},
+                                   {2, 1, 128, 33001, 50, 1, 2, 0},  {2, 6, 140, 3007, 24, 1, 2, 11, 2}};
+  for (int64_t length = 2401; length < 2409; ++length) {
+    const char* modes[] = {"zeros", "reflect", "replicate", "circular"};
+    for (const int64_t stride : {1, 2, 4, 8, 16}) {
+      const int64_t index = length * 5 + stride;
+      const int64_t channels = 1 + index % 4;
+      const int64_t taps = 48 / channels + index % 23;
+      cases.push_back({2, channels, 20 + index % 61, length, taps, 1, stride, CasePadding(index % taps, length % 5), 1,
+                       index % 2 == 0, modes[index % 7 % 4]});
+    }
+    cases.push_back({1, 3, 130, length, 17, 1, 1, 8});
+    cases.push_back({1, 1, 64, 3 * length, 50, 1, 2, 4});
+  }
+  check_all(cases);
+}
+
 // So many positions of up to 16 outputs that cuda.wgmma has these as the columns of its products, in tiles of 512: rows
 // of all alignments, outputs that fill no eight rows, taps far apart, a fold, groups, weights that follow.
 TEST_CASE("conv1d: few outputs of many positions") {

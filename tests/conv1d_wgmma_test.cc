@@ -72,6 +72,7 @@ double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, i
   const int64_t group = o / p.group_out();
   const auto [block_in_group, within] = channel_place(p, g, o % p.group_out());
   const int64_t block = group * ceil_div(p.group_out(), shape.channels) + block_in_group;
+  const Layout layout = packed_layout(g.layout, p.group_out() - block_in_group * shape.channels);
   const int64_t tile = std::min(t / g.tile_columns(), g.position_tiles(output_length(p)) - 1);
   const int64_t t0 = tile * g.tile_columns();
   double sum = 0;
@@ -82,9 +83,10 @@ double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, i
     for (int64_t k = 0; k < 16; ++k) {
       double weight = 0;
       for (int part = 0; part < g.parts(); ++part) {
-        const int row = weight_row(g.layout, g.products, within, part, static_cast<int>(k / 8));
-        REQUIRE(row < step_weight_rows(g.layout, g.products));
-        const int64_t place = (block * g.total_steps() + step) * g.step_bytes() / 2 + row * 8 + k % 8;
+        const int row = weight_row(layout, g.products, within, part, static_cast<int>(k / 8));
+        REQUIRE(row < step_weight_rows(layout, g.products));
+        const int64_t place = block * g.total_steps() * g.step_bytes() / 2 +
+                              step * step_weight_rows(layout, g.products) * 8 + row * 8 + k % 8;
         weight += half_value(packed.halves[static_cast<size_t>(place)]);
       }
       const int64_t slot_row = rows[static_cast<size_t>(step % g.steps)] + k / 8 * g.octet_rows + t - t0;
@@ -98,65 +100,6 @@ double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, i
 Conv1dProblem gated(Conv1dProblem p) {
   p.epilogue.gated = true;
   return p;
-}
-
-TEST_CASE("a warpgroup of cuda.wgmma stores whole sectors where rows are odd and that pays") {
-  const auto stored = [](const Conv1dProblem& p) {
-    Geometry g;
-    REQUIRE(choose_geometry(p, kShared, g) == "");
-    return choose_stored_columns(p, g, output_length(p));
-  };
-  CHECK(stored(walk_problem(64, 128, 2405, 3, 1, 1, 0)) == 120);
-  CHECK(stored(walk_problem(64, 128, 2410, 3, 1, 1, 0)) == 128);  // rows of whole sectors
-  CHECK(stored(walk_problem(64, 128, 2408, 3, 1, 1, 0)) == 128);  // even ones that share them
-  CHECK(stored(walk_problem(64, 128, 1205, 3, 1, 1, 0)) == 128);  // short rows
-  CHECK(stored(walk_problem(64, 128, 2405, 7, 1, 1, 0)) == 128);  // long sums
-  CHECK(stored(walk_problem(64, 128, 8000, 3, 3, 4, 0)) == 128);  // more to convert than to store
-  CHECK(stored(walk_problem(16, 16, 2405, 3, 1, 128, 0)) == 128);
-  for (const int64_t length : {int64_t{1}, int64_t{8}, int64_t{128}, int64_t{2401}, int64_t{2408}, int64_t{2409}}) {
-    Geometry g;
-    g.stored_columns = 120;
-    // The last part has 128 columns, the others 120.
-    CHECK(g.position_tiles(length) * 120 + 8 >= length);
-    CHECK((g.position_tiles(length) == 1 || (g.position_tiles(length) - 1) * 120 + 8 < length));
-  }
-}
-
-TEST_CASE("a block of cuda.wgmma carries outputs from tile to tile where rows share sectors") {
-  const auto carries = [](const Conv1dProblem& p) {
-    Geometry g;
-    REQUIRE(choose_geometry(p, kShared, g) == "");
-    return carries_outputs(p, g, output_length(p));
-  };
-  CHECK(carries(walk_problem(64, 128, 2405, 3, 1, 1, 0)));
-  CHECK(carries(walk_problem(64, 256, 2406, 3, 1, 1, 0)));
-  CHECK(carries(walk_problem(64, 128, 8002, 3, 3, 4, 0)));  // however much is converted
-  CHECK(carries(walk_problem(64, 128, 2405, 2, 1, 255, 0)));
-  Geometry single;
-  REQUIRE(choose_geometry(walk_problem(64, 128, 2406, 3, 1, 1, 0), kShared, single, 1) == "");
-  CHECK_FALSE(carries_outputs(walk_problem(64, 128, 2406, 3, 1, 1, 0), single, 2404));  // stores 120 columns
-  CHECK(choose_stored_columns(walk_problem(64, 128, 2406, 3, 1, 1, 0), single, 2404) == 120);
-  CHECK_FALSE(carries(walk_problem(64, 128, 2410, 3, 1, 1, 0)));         // rows of whole sectors
-  CHECK_FALSE(carries(walk_problem(64, 128, 2045, 3, 1, 1, 0)));         // short rows
-  CHECK_FALSE(carries(walk_problem(64, 128, 3405, 2, 1, 512, 0)));       // far taps
-  CHECK_FALSE(carries(walk_problem(64, 120, 2405, 3, 1, 1, 0)));         // blocks with channels that there are not
-  CHECK_FALSE(carries(walk_problem(64, 64, 2405, 3, 1, 1, 0)));          // two warpgroups side by side
-  CHECK_FALSE(carries(walk_problem(256, 256, 2405, 11, 1, 1, 0)));       // weights that do not stay
-  CHECK_FALSE(carries(gated(walk_problem(64, 128, 2405, 3, 1, 1, 0))));  // sums of results lie eight rows apart
-  // A warp's eight rows are every eighth channel.
-  Geometry g;
-  g.layout = Layout::kCarry;
-  const Conv1dProblem p = walk_problem(64, 256, 2405, 3, 1, 1, 0);
-  std::vector<int> channel_of(128, -1);
-  for (int channel = 128; channel < 256; ++channel) {
-    const auto [block, within] = channel_place(p, g, channel);
-    CHECK(block == 1);
-    channel_of[static_cast<size_t>(within)] = channel;
-  }
-  for (size_t within = 0; within < 128; ++within) {
-    CHECK(channel_of[within] >= 128);
-    if (within % 8 > 0) CHECK(channel_of[within] == channel_of[within - 1] + 8);
-  }
 }
 
 // Tensor copies write boxes one behind the other: each raw value that is converted lies in one, with its row's lead.
@@ -181,8 +124,9 @@ void check_boxes(const Conv1dProblem& p, const Geometry& g) {
       REQUIRE(place / g.row_values == box * g.stage_channels + channel);
       REQUIRE(place % g.row_values == position - box * g.box_step);
       REQUIRE(place % g.row_values + lead < g.row_values);
-      // An octet that is folded of neighbours ends in the box in which it begins.
-      if (g.fold > 1) REQUIRE((position % 8 > 0 || place % g.row_values + lead + 7 < g.row_values));
+      // Neighbours that are folded end in the box in which they begin.
+      const bool begins = g.fold > 1 && position % std::min<int64_t>(p.stride, 8) == 0 && position + 7 < g.positions;
+      if (begins) REQUIRE(place % g.row_values + lead + 7 < g.row_values);
     }
   }
 }
@@ -199,7 +143,8 @@ TEST_CASE("cuda.wgmma copies a stage's rows at once where they begin at multiple
   CHECK(boxes(walk_problem(64, 128, 502, 3, 1, 1, 1), 3, 4) == 0);  // rows that begin at 8 bytes
   CHECK(boxes(walk_problem(64, 128, 500, 3, 1, 1, 1), 1, 2) == 0);  // the same
   CHECK(boxes(walk_problem(64, 128, 504, 3, 1, 1, 1), 1, 2) == 1);
-  CHECK(boxes(walk_problem(4, 70, 400, 15, 1, 1, 7), 3, 4) == 0);     // flat
+  CHECK(boxes(walk_problem(3, 70, 400, 40, 3, 1, 7), 3, 4) == 0);     // flat
+  CHECK(boxes(walk_problem(1, 128, 2000, 80, 4, 1, 38), 3, 4) == 3);  // windows that share values
   CHECK(boxes(walk_problem(64, 128, 2104, 16, 8, 1, 4), 1, 2) == 5);  // folded, with a lead
   Conv1dProblem mirrored = walk_problem(64, 128, 500, 3, 1, 1, 1);
   mirrored.padding_mode = PaddingMode::kReflect;
@@ -212,59 +157,6 @@ TEST_CASE("cuda.wgmma copies a stage's rows at once where they begin at multiple
   CHECK(g.boxes == 0);
   CHECK(g.row_values == g.pitch);
   CHECK(g.raw_place(1, 5) == g.pitch + 5);
-}
-
-TEST_CASE("one product of long sums and many channels has tall tiles, and converters enough for a stage") {
-  const auto plan = [](const Conv1dProblem& p, int products) {
-    Geometry g;
-    REQUIRE(choose_geometry(p, kShared, g, products) == "");
-    return g;
-  };
-  const Conv1dProblem long_sum = walk_problem(96, 384, 611, 3, 1, 1, 1);
-  CHECK(plan(long_sum, 1).layout == Layout::kTall);
-  CHECK(plan(long_sum, 3).layout == Layout::kSplit);
-  CHECK(plan(walk_problem(64, 256, 611, 3, 1, 1, 1), 1).layout == Layout::kSplit);  // a short one
-  CHECK(plan(walk_problem(96, 160, 611, 3, 1, 1, 1), 1).layout == Layout::kWide);   // tall tiles would be half empty
-  CHECK(plan(walk_problem(256, 256, 611, 1, 1, 1, 0), 1).resident);
-  const Geometry strided = plan(walk_problem(128, 256, 4096, 8, 4, 1, 2), 1);
-  CHECK_FALSE(strided.flat);
-  CHECK(strided.layout == Layout::kSplit);
-  // Six warps that convert would have to take the taps in many stages.
-  CHECK(plan(walk_problem(96, 128, 8192, 32, 4, 1, 0), 1).stages() == 6);
-  CHECK(plan(long_sum, 1).converter_warps == kMostConverters - 1);
-}
-
-TEST_CASE("up to 16 outputs are the columns of products where there are many positions, up to 32 rows") {
-  const auto layout = [](const Conv1dProblem& p, int products) {
-    Geometry g;
-    REQUIRE(choose_geometry(p, kShared, g, products) == "");
-    CHECK(g.slots >= 2);
-    return g.layout;
-  };
-  for (const int products : {1, 3}) {
-    CHECK(layout(walk_problem(16, 16, 480000, 3, 1, 128, 0), products) == Layout::kTurned);
-    CHECK(layout(walk_problem(16, 16, 4800, 3, 1, 128, 0), products) == Layout::kStack);  // few tiles
-    CHECK(layout(walk_problem(32, 17, 480000, 3, 1, 1, 0), products) == Layout::kStack);
-    CHECK(layout(walk_problem(32, 33, 480000, 3, 1, 1, 0), products) == Layout::kWide);
-    CHECK(layout(gated(walk_problem(32, 32, 480000, 3, 1, 1, 0)), products) == Layout::kWide);
-    CHECK(layout(walk_problem(64, 16, 480000, 16, 16, 1, 0), products) == Layout::kStack);  // a stage does not fit
-    // What other tests mean to have them.
-    const auto of = [](int64_t batch, Conv1dProblem p) {
-      p.batch = batch;
-      return p;
-    };
-    CHECK(layout(of(64, walk_problem(16, 16, 1024, 3, 1, 1, 1)), products) == Layout::kTurned);
-    CHECK(layout(of(64, walk_problem(16, 14, 2100, 5, 2, 1, 2)), products) ==
-          Layout::kStack);  // more than is converted
-    CHECK(layout(of(32, walk_problem(8, 16, 17000, 16, 8, 1, 4)), products) == Layout::kTurned);
-    CHECK(layout(of(128, walk_problem(16, 13, 514, 3, 1, 2, 0)), products) == Layout::kTurned);
-    CHECK(layout(of(2, walk_problem(1024, 512, 611, 3, 1, 1, 1, 64)), products) == Layout::kTurned);
-  }
-  // Rows of the operand: of each octet high parts, then low ones; one product has but those.
-  CHECK(weight_row(Layout::kTurned, 3, 5, 0, 0) == 5);
-  CHECK(weight_row(Layout::kTurned, 3, 5, 1, 0) == 16 + 5);
-  CHECK(weight_row(Layout::kTurned, 3, 5, 1, 1) == 32 + 16 + 5);
-  CHECK(weight_row(Layout::kTurned, 1, 5, 0, 1) == 16 + 5);
 }
 
 TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
@@ -284,7 +176,10 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       walk_problem(64, 128, 2405, 3, 1, 1, 0),        walk_problem(16, 16, 2407, 3, 1, 1, 1),
       gated(walk_problem(64, 128, 2405, 3, 1, 1, 0)), walk_problem(32, 512, 2407, 5, 1, 3, 6, 2),
       walk_problem(16, 16, 70003, 3, 1, 128, 0),      walk_problem(20, 7, 150005, 5, 2, 3, 2),
-      walk_problem(24, 128, 43000, 3, 1, 128, 0),
+      walk_problem(24, 128, 43000, 3, 1, 128, 0),     walk_problem(1, 70, 3001, 60, 1, 1, 3),
+      walk_problem(2, 40, 2000, 33, 2, 1, 5),         walk_problem(2, 64, 4004, 40, 8, 1, 4),
+      walk_problem(1, 32, 5000, 64, 8, 1, 0),         walk_problem(96, 384, 611, 3, 1, 1, 1),
+      walk_problem(128, 340, 300, 3, 1, 1, 1),        walk_problem(1, 300, 3000, 256, 2, 1, 0),
   };
   for (const Conv1dProblem& p : problems) {
     struct Kind {
@@ -308,7 +203,10 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       } else {
         g.stored_columns = choose_stored_columns(p, g, output_length(p));
       }
-      CHECK(g.fold == (p.stride % 8 == 0 && p.dilation == 1 ? p.stride : 1));
+      const bool strides_fold = p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0;
+      if (strides_fold) CHECK(g.fold == p.stride);
+      if (g.fold > 1) CHECK((p.dilation == 1 && g.fold % p.stride == 0));
+      CHECK(g.staging_bytes() == (g.second_staging > 0 ? 2 : 1) * kStagingBytes);
       CHECK(g.shared_bytes <= kShared);
       CHECK(g.slots >= 2);
       CHECK(g.slots <= kMaxSlots);

@@ -23,13 +23,14 @@ constexpr double kPartsBytes = 3.9e12;          // a second, of parts that are w
 constexpr double kTiled = 1.08;                 // of all this: what the fit's mean leaves out
 constexpr double kThinMemory = 1.4;             // as kMemory, of the thin kernel
 constexpr double kThinStepSeconds = 0.3e-6;     // that a step of it takes at least, alone
+constexpr int64_t kThinFewOutputs = 2;          // of which three steps' loads are under way
 constexpr int64_t kMostParts = 64;
 constexpr int64_t kFewestChunks = 2;  // a part
 constexpr double kClock = 1.75e9;
 constexpr int64_t kMaxGrid = 0x7FFFFFFF;
 
-double tiled_seconds(const Conv1dProblem& p, int64_t out_length, const DirectTile& tile, int processors,
-                     const DirectPlan& plan) {
+// Fills in the plan's times.
+void expect(const Conv1dProblem& p, int64_t out_length, const DirectTile& tile, int processors, DirectPlan& plan) {
   const int64_t blocks = direct_blocks(p, out_length, tile, plan.parts);
   const auto waves = static_cast<double>(ceil_div(blocks, processors));
   // What neighbouring positions read lies apart by the stride: so many more lines of the first-level cache.
@@ -46,7 +47,13 @@ double tiled_seconds(const Conv1dProblem& p, int64_t out_length, const DirectTil
     const double elements = static_cast<double>(p.batch * p.out_channels) * static_cast<double>(out_length);
     seconds += kPartsSeconds + static_cast<double>(plan.parts) * elements * 8 / kPartsBytes;
   }
-  return kLaunchSeconds + kTiled * std::max(seconds, kMemory * memory_seconds(p, out_length));
+  plan.work_seconds = seconds;
+  plan.seconds = kLaunchSeconds + kTiled * std::max(seconds, kMemory * memory_seconds(p, out_length));
+}
+
+// Where bytes take the time of both, the one with less to do besides.
+bool better(const DirectPlan& a, const DirectPlan& b) {
+  return a.seconds != b.seconds ? a.seconds < b.seconds : a.work_seconds < b.work_seconds;
 }
 
 DirectPlan plan_tile(const Conv1dProblem& p, int64_t out_length, int processors, int64_t workspace_limit, int tile) {
@@ -59,11 +66,11 @@ DirectPlan plan_tile(const Conv1dProblem& p, int64_t out_length, int processors,
                 4 * ceil_div(processors, std::max<int64_t>(blocks, 1))});
   DirectPlan best;
   for (int64_t parts = 1; parts <= std::max<int64_t>(most, 1); ++parts) {
-    DirectPlan plan{false, tile, parts, ceil_div(chunks, parts), 0};
+    DirectPlan plan{false, tile, parts, ceil_div(chunks, parts), 0, 0};
     // No part is empty.
     if (ceil_div(chunks, plan.part_chunks) != parts) continue;
-    plan.seconds = tiled_seconds(p, out_length, shape, processors, plan);
-    if (parts == 1 || plan.seconds < best.seconds) best = plan;
+    expect(p, out_length, shape, processors, plan);
+    if (parts == 1 || better(plan, best)) best = plan;
   }
   return best;
 }
@@ -77,7 +84,8 @@ double thin_seconds(const Conv1dProblem& p, int64_t out_length, int processors) 
                       static_cast<double>(ceil_div(out_length, threads * kThinPositions) * threads);
   const double waves = std::ceil(rows / (kResident * processors));
   const double issue = kWarpsAtOnce * (12 + kThinPositions * static_cast<double>(p.group_out())) / kClock;
-  const double seconds = static_cast<double>(p.reduction()) * waves * std::max(issue, kThinStepSeconds);
+  const double step = p.group_out() <= kThinFewOutputs ? kThinStepSeconds / 2 : kThinStepSeconds;
+  const double seconds = static_cast<double>(p.reduction()) * waves * std::max(issue, step);
   return kLaunchSeconds + std::max(seconds, kThinMemory * memory_seconds(p, out_length));
 }
 
@@ -98,7 +106,7 @@ DirectPlan plan_direct(const Conv1dProblem& p, int64_t out_length, int processor
   DirectPlan best;
   best.seconds = -1;
   if (p.group_out() <= kThinOutputs) {
-    best = {true, 0, 1, 0, thin_seconds(p, out_length, processors)};
+    best = {true, 0, 1, 0, thin_seconds(p, out_length, processors), 0};
     // Beyond, the tiled kernel's indices are too narrow.
     constexpr int64_t kMaxReduction = int64_t{1} << 24;
     if (p.reduction() > kMaxReduction || !direct_indices_fit(p, out_length)) return best;
@@ -106,7 +114,7 @@ DirectPlan plan_direct(const Conv1dProblem& p, int64_t out_length, int processor
   for (int tile = 0; tile < static_cast<int>(std::size(kDirectTiles)); ++tile) {
     if (direct_blocks(p, out_length, kDirectTiles[tile]) > kMaxGrid) continue;
     const DirectPlan plan = plan_tile(p, out_length, processors, workspace_limit, tile);
-    if (best.seconds < 0 || plan.seconds < best.seconds) best = plan;
+    if (best.seconds < 0 || better(plan, best)) best = plan;
   }
   return best;
 }

@@ -38,6 +38,7 @@ struct DirectPlan {
   int64_t parts = 1;        // of the reduction, each summed by a block of its own; then they are added in order
   int64_t part_chunks = 0;  // of a tile's depth, a part
   double seconds = 0;       // that it is expected to take
+  double work_seconds = 0;  // the same without a launch, if memory were no bound
 };
 
 // The least expected time. A reduction is cut where the outputs alone would leave multiprocessors idle; what the parts

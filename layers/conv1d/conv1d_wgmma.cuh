@@ -190,7 +190,11 @@ __device__ __forceinline__ void bulk_store(uint64_t target, uint32_t source, int
                : "memory");
 }
 __device__ __forceinline__ void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-__device__ __forceinline__ void await_stores_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+// Of what was committed, all but the last `Groups`.
+template <int Groups>
+__device__ __forceinline__ void await_stores_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Groups) : "memory");
+}
 
 // An operand in shared memory without swizzle: groups of 8 rows of 16 bytes lie side by side, the second octet
 // `octet_bytes` after the first. `+`: so many rows on.

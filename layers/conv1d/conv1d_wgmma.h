@@ -7,8 +7,9 @@
 // row is 16 bytes and a tap is a shift by whole rows.
 //   shared: an octet is 8 channels. Positions are sorted by their remainder modulo the stride (a phase); within one,
 //           octet after octet. The octets overwrite the raw input that they are made of.
-//   folded: where the stride is 8 or 16, as shared of a Conv1d of stride 1 that has a channel for each position within
-//           a stride of each true channel: an octet is 8 neighbours in x.
+//   folded: where the stride divides 8 or 16, as shared of a Conv1d of stride 1 that has a channel for each of so many
+//           neighbours in each true channel: an octet is 8 of them, a stride from one row to the next. For strides of
+//           8 and 16, and for few channels.
 //   flat:   an octet is 8 (channel, tap) pairs, a row an output position: for few channels, or strides so large that a
 //           stage would not fit. The octets lie behind the raw input.
 // A stage's steps are multiplied in chunks; of three products, after one or two of them the sums of the tensor cores
@@ -88,6 +89,9 @@ constexpr int most_chunk_steps(Layout layout, int products, int element_bytes, b
   return products == 1 && resident && layout != Layout::kTurned ? kMaxChunkSteps : 4;
 }
 
+// Whether the second eight rows of a warp's may be staged apart from the first.
+constexpr bool may_have_second_staging(Layout layout) { return is_split(layout) && layout != Layout::kTall; }
+
 // Rows of 16 bytes of weights: of an octet of the operand, which has high and low parts in a stack and if turned, and
 // of a step, two octets of high and two of low ones.
 constexpr int octet_weight_rows(Layout layout, int products) {
@@ -98,11 +102,17 @@ constexpr int step_weight_rows(Layout layout, int products) {
   return block_shape(layout).channels * 2 * (layout == Layout::kStack || products > 1 ? 2 : 1);
 }
 
+// How a block's weights are packed of which so many output channels are left: a tall one whose second half has none is
+// one of half its size, and so multiplied.
+constexpr Layout packed_layout(Layout layout, int64_t channels) {
+  return layout == Layout::kTall && channels <= block_shape(Layout::kSplit).channels ? Layout::kSplit : layout;
+}
+
 struct Geometry {
   Layout layout = Layout::kSplit;
   int products = 3;  // of float16 a float32 one; 1 where less precision was asked for: high parts alone
   bool flat = false;
-  int fold = 1;           // folded: the stride; else 1
+  int fold = 1;           // folded: 8 or 16 neighbours; else 1
   bool resident = false;  // all weights of one block of output channels stay in shared memory
   int stage_channels = 0;
   int stage_taps = 0;  // folded: of the strided kernel's, so many positions each
@@ -125,6 +135,7 @@ struct Geometry {
   int slots = 0;
   int weight_slots = 0;  // chunks of weights in flight; 1 if resident
   int weight_slot_bytes = 0;
+  int second_staging = 0;  // bytes from where a warp stages eight rows to where the next eight; 0: the same place
   int64_t shared_bytes = 0;
   int converter_warps = kMostConverters;
   int element_bytes = 4;  // of x: 2 where it is stored as float16 or bfloat16
@@ -148,6 +159,7 @@ struct Geometry {
     row_values = pitch;
   }
   constexpr int elements() const { return flat ? octets * 8 : 0; }  // of a flat stage
+  constexpr int staging_bytes() const { return kStagingBytes + second_staging; }
   // Of the header and the tables, which lie behind the staging.
   constexpr int table_bytes() const { return static_cast<int>(round_up(kHeaderBytes + (elements() + steps) * 4, 128)); }
   constexpr int piece() const { return 16 / element_bytes; }  // values of x in 16 bytes

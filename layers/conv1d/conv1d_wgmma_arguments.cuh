@@ -77,6 +77,12 @@ inline __device__ Tile tile_at(const Arguments& a, int index) {
   return tile;
 }
 
+// As its block's weights are packed and multiplied.
+inline __device__ Layout packed_layout(const Arguments& a, const Tile& tile) {
+  const int block = tile.block - tile.group * static_cast<int>(a.group_blocks_by.value);
+  return packed_layout(a.g.layout, a.group_out - block * a.g.shape().channels);
+}
+
 // Which tiles a thread block walks over, and in which order.
 enum class Order : uint8_t {
   kApart,       // every gridDim.x-th

@@ -96,7 +96,8 @@ struct SharedItems {
       const int item = min(thread + i * g.converter_threads(), g.items() - 1);
       const auto octet = static_cast<int>(a.positions_by.divide(static_cast<uint32_t>(item)));
       if constexpr (Folded) {
-        from[i] = g.raw_place(octet * 8 / g.fold, octet * 8 % g.fold + (item - octet * g.octet_rows) * g.fold) * kBytes;
+        const int position = octet * 8 % g.fold + (item - octet * g.octet_rows) * static_cast<int>(a.stride_by.value);
+        from[i] = g.raw_place(octet * 8 / g.fold, position) * kBytes;
         to[i] = item * 16;
       } else {
         const int position = item - octet * g.positions;
@@ -125,11 +126,12 @@ struct SharedItems {
   template <class Take>
   __device__ __forceinline__ void read_folded(const Arguments& a, uint32_t raw, const Leads<X>& lead,
                                               const Take& take) const {
-    const bool by_fours = ((lead.first | lead.step) & 3) == 0;
+    const uint32_t step = a.stride_by.value;
+    const bool by_pieces = ((lead.first | lead.step | step) * kBytes & 7) == 0;  // of 8 bytes
     const auto read = [&](int i, uint32_t first) {
       Octet<X> v;
-      if (kBytes == 2 && by_fours) {
-        v.read_in_two(first);
+      if (by_pieces) {
+        v.read_pieces(first);
       } else {
         v.gather([&](int c) { return first + c * kBytes; });
       }
@@ -137,7 +139,7 @@ struct SharedItems {
     };
     if (lead.step == 0) {
       const uint32_t begin = raw + lead.first * kBytes;
-      if (lead.first != 0) return rounds([&](int i) { read(i, begin + from[i]); });
+      if (((lead.first | step) * kBytes & 15) != 0) return rounds([&](int i) { read(i, begin + from[i]); });
       return rounds([&](int i) {
         Octet<X> v;
         v.read(begin + from[i]);
@@ -300,10 +302,10 @@ __device__ __forceinline__ void convert_stages(const Arguments& a, const Shared&
 }
 
 // `Most`: octet rows that a thread holds.
-template <class X, int Products, bool Folded, int Most>
+template <class X, int Products, bool Folded, int Most, bool Halves>
 __device__ __forceinline__ void convert_shared(const Arguments& a, const Shared& s, int stages) {
   constexpr int kFew = Most - 2;
-  if constexpr (!Folded) {  // whose stages are seldom small
+  if constexpr (!Folded || (!Halves && kFew > 1)) {  // others would spill
     if (a.g.items() <= kFew * a.g.converter_threads()) {
       return convert_stages<X, Products>(a, s, stages, SharedItems<X, Products, Folded, kFew>(a));
     }
@@ -311,14 +313,14 @@ __device__ __forceinline__ void convert_shared(const Arguments& a, const Shared&
   convert_stages<X, Products>(a, s, stages, SharedItems<X, Products, Folded, Most>(a));
 }
 
-template <class X, int Products, int Most>
+template <class X, int Products, int Most, bool Halves>
 __device__ __forceinline__ void convert_values(const Arguments& a, const Shared& s, int stages) {
   if (a.g.flat) {
     convert_stages<X, Products>(a, s, stages, FlatItems<X, Products>(a.g));
   } else if (a.g.fold > 1) {
-    convert_shared<X, Products, true, Most>(a, s, stages);
+    convert_shared<X, Products, true, Most, Halves>(a, s, stages);
   } else {
-    convert_shared<X, Products, false, Most>(a, s, stages);
+    convert_shared<X, Products, false, Most, Halves>(a, s, stages);
   }
 }
 
@@ -328,10 +330,10 @@ __device__ __forceinline__ void convert(const Arguments& a, const Shared& s) {
   constexpr int kMostHalves = items_per_thread(BlockLayout, 2);
   const int stages = Walk<order_of(BlockLayout)>(a).stages();
   if constexpr (Halves) {
-    if (a.x_type == DType::kFloat16) return convert_values<__half, 1, kMostHalves>(a, s, stages);
-    if (a.x_type == DType::kBFloat16) return convert_values<__nv_bfloat16, 1, kMostHalves>(a, s, stages);
+    if (a.x_type == DType::kFloat16) return convert_values<__half, 1, kMostHalves, Halves>(a, s, stages);
+    if (a.x_type == DType::kBFloat16) return convert_values<__nv_bfloat16, 1, kMostHalves, Halves>(a, s, stages);
   }
-  convert_values<float, Products, kMost>(a, s, stages);
+  convert_values<float, Products, kMost, Halves>(a, s, stages);
 }
 
 #endif

@@ -171,7 +171,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
       end.store(sum);
     }
   }
-  if (elected()) await_stores_read();
+  if (elected()) await_stores_read<0>();
 }
 
 #endif

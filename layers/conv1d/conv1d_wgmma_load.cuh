@@ -42,12 +42,14 @@ struct Edge {
 struct Shared {
   static constexpr int kNumbersAt = 512;
   uint8_t* memory;  // behind the staging
+  int staging_bytes;
   int step_rows_at;
   int weights_at;
   int slots_at;
   int slot_bytes;
 
-  __device__ Shared(uint8_t* start, const Geometry& g) : memory(start + kStagingBytes) {
+  __device__ Shared(uint8_t* start, const Geometry& g)
+      : memory(start + g.staging_bytes()), staging_bytes(g.staging_bytes()) {
     step_rows_at = kHeaderBytes + g.elements() * 4;
     weights_at = g.table_bytes();
     slots_at = weights_at + g.weight_slots * g.weight_slot_bytes;
@@ -70,7 +72,7 @@ struct Shared {
   __device__ uint32_t number(Number which) const { return shared_address(memory) + kNumbersAt + which * 4; }
   __device__ int32_t* step_rows() const { return reinterpret_cast<int32_t*>(memory + step_rows_at); }
   __device__ int32_t* elements() const { return reinterpret_cast<int32_t*>(memory + kHeaderBytes); }
-  __device__ uint32_t staging(int warp) const { return shared_address(memory) - kStagingBytes + warp * kStagedBytes; }
+  __device__ uint32_t staging(int warp) const { return shared_address(memory) - staging_bytes + warp * kStagedBytes; }
   __device__ uint32_t weights(int bytes) const { return shared_address(memory) + weights_at + bytes; }
   __device__ uint8_t* slot(int index) const { return memory + slots_at + index * slot_bytes; }
 };

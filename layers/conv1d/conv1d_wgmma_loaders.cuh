@@ -37,9 +37,8 @@ template <Order WalkOrder>
 struct WeightsWalk {
   const Arguments& a;
   const Shared& s;
-  int step_bytes = a.g.step_bytes();
-  int64_t block_bytes = int64_t{a.g.total_steps()} * step_bytes;
   Walk<WalkOrder> walk{a};
+  int step_bytes = 0;       // of the tile
   uint64_t next = first();  // the address of the next chunk, which follow one another
   int stage = 0;
   int step = 0;
@@ -48,7 +47,11 @@ struct WeightsWalk {
   __device__ bool done() const { return walk.done(); }
   __device__ bool has_room() const { return phase_done(s.weights_empty(cursor.slot), cursor.parity); }
   __device__ void await_room() const { wait(s.weights_empty(cursor.slot), cursor.parity); }
-  __device__ uint64_t first() const { return reinterpret_cast<uint64_t>(a.packed) + walk.tile().block * block_bytes; }
+  __device__ uint64_t first() {
+    const Tile tile = walk.tile();
+    step_bytes = step_weight_rows(packed_layout(a, tile), a.g.products) * 16;
+    return reinterpret_cast<uint64_t>(a.packed) + int64_t{tile.block} * a.g.total_steps() * a.g.step_bytes();
+  }
   __device__ __forceinline__ void load(int slot, int bytes) const {
     if (elected()) {
       arrive_expecting(s.weights_full(slot), bytes);
@@ -57,7 +60,7 @@ struct WeightsWalk {
     __syncwarp();
   }
   // All weights of the block, which stay.
-  __device__ __forceinline__ void load_resident() const { load(0, static_cast<int>(block_bytes)); }
+  __device__ __forceinline__ void load_resident() const { load(0, a.g.total_steps() * step_bytes); }
   // A chunk, for which there is room.
   __device__ __forceinline__ void load() {
     const int steps = min(a.g.chunk_steps, a.g.steps - step);

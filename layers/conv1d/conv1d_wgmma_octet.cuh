@@ -70,7 +70,15 @@ struct Octet {
     v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
     v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
   }
-  __device__ __forceinline__ void read_in_two(uint32_t address) { read(address); }
+  // From an address of 8 bytes.
+  __device__ __forceinline__ void read_pieces(uint32_t address) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint2 two = load_shared_bits2(address + i * 8);
+      v[2 * i] = __uint_as_float(two.x);
+      v[2 * i + 1] = __uint_as_float(two.y);
+    }
+  }
   template <int Products>
   __device__ __forceinline__ void store(uint8_t* octets, int part_bytes, uint32_t at, float scale) const {
     store_octet<Products>(octets, part_bytes, at, v, scale);
@@ -116,7 +124,7 @@ requires(sizeof(X) == 2) struct Octet<X> {
     v[0] = eight.x, v[1] = eight.y, v[2] = eight.z, v[3] = eight.w;
   }
   // From an address of 8 bytes, as where a stride of 8 is padded by 4.
-  __device__ __forceinline__ void read_in_two(uint32_t address) {
+  __device__ __forceinline__ void read_pieces(uint32_t address) {
     const uint2 low = load_shared_bits2(address);
     const uint2 high = load_shared_bits2(address + 8);
     v[0] = low.x, v[1] = low.y, v[2] = high.x, v[3] = high.y;

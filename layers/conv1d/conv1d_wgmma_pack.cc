@@ -64,9 +64,9 @@ std::vector<int32_t> flat_elements(const Conv1dProblem& p, const Geometry& g) {
 PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<const float> weights) {
   const BlockShape shape = g.shape();
   const int64_t blocks = ceil_div(p.group_out(), shape.channels);
-  const int64_t step_halves = g.step_bytes() / 2;
+  const int64_t block_halves = int64_t{g.total_steps()} * g.step_bytes() / 2;
   PackedWeights packed;
-  packed.halves.assign(static_cast<size_t>(p.groups * blocks * g.total_steps() * step_halves), 0);
+  packed.halves.assign(static_cast<size_t>(p.groups * blocks * block_halves), 0);
   packed.unscale.assign(static_cast<size_t>(p.groups * blocks * shape.channels), 0.0F);
   Pairs pairs;
   for (int64_t o = 0; o < p.out_channels; ++o) {
@@ -77,6 +77,8 @@ PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<
     if (!find_exponent(channel, exponent)) packed.exact_only = true;
     packed.unscale[static_cast<size_t>(block * shape.channels + within)] = std::ldexp(1.0F, -exponent);
     if (packed.exact_only) continue;
+    const Layout layout = packed_layout(g.layout, p.group_out() - block_in_group * shape.channels);
+    const int64_t step_halves = step_weight_rows(layout, g.products) * 8;
     pairs.split(channel, exponent);
     for (int64_t index = 0; index < p.reduction(); ++index) {
       const int64_t c = index / p.kernel_size;
@@ -89,8 +91,8 @@ PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<
       const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels * g.fold / 16) + local_c / 16;
       const int64_t k = g.flat ? flat % 16 : local_c % 16;
       for (int part = 0; part < g.parts(); ++part) {
-        const int64_t row = weight_row(g.layout, g.products, within, part, to_int(k / 8));
-        const int64_t target = (block * g.total_steps() + stage * g.steps + step) * step_halves + row * 8 + k % 8;
+        const int64_t row = weight_row(layout, g.products, within, part, to_int(k / 8));
+        const int64_t target = block * block_halves + (stage * g.steps + step) * step_halves + row * 8 + k % 8;
         packed.halves[static_cast<size_t>(target)] = (part == 0 ? pairs.high : pairs.low)[static_cast<size_t>(index)];
       }
     }

@@ -78,10 +78,12 @@ void choose_boxes(const Conv1dProblem& p, Geometry& g) {
   if (!zeros || p.length % g.piece() != 0 || g.flat) return;
   const int64_t lead = round_up(largest_lead(p, g), g.piece());
   const int unit = g.fold > 1 ? 8 : g.piece();
+  // Eight neighbours that begin in a box end in it, wherever windows begin.
+  const int64_t more = g.fold > 1 ? round_up(std::max<int64_t>(8 - p.stride, 0), g.piece()) : 0;
   do {
     ++g.boxes;
     g.box_step = to_int(round_up(ceil_div(g.positions, g.boxes), unit));
-    g.row_values = to_int(g.box_step + lead);
+    g.row_values = to_int(g.box_step + more + lead);
     while (int64_t{g.stage_channels} * g.row_values * g.element_bytes % 128 != 0) g.row_values += g.piece();
   } while (g.row_values > kMaxBoxValues);
 }
@@ -91,8 +93,8 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   const int columns = g.shape().columns;
   g.channel_stages = to_int(ceil_div(p.group_in(), g.stage_channels));
   g.tap_stages = to_int(ceil_div(ceil_div(p.kernel_size, g.fold), g.stage_taps));
-  g.positions = g.fold > 1 ? (columns + g.stage_taps - 1) * g.fold
-                           : to_int((columns - 1) * p.stride + (g.stage_taps - 1) * p.dilation + 1);
+  g.positions =
+      to_int((columns - 1) * p.stride + (g.fold > 1 ? g.stage_taps * g.fold : (g.stage_taps - 1) * p.dilation + 1));
   g.pitch = to_int(round_up(g.positions + largest_lead(p, g), g.piece()));
   choose_boxes(p, g);
   const int64_t raw_row = std::max(g.pitch, g.boxes * g.row_values);
@@ -105,18 +107,19 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
   } else {
     g.steps = g.stage_taps * g.stage_channels * g.fold / 16;
     g.octets = g.stage_channels * g.fold / 8;
-    g.octet_rows = to_int(ceil_div(g.positions, p.stride));
+    g.octet_rows =
+        to_int(g.fold > 1 ? columns + (g.stage_taps - 1) * g.fold / p.stride : ceil_div(g.positions, p.stride));
     g.phase_rows = g.octets * g.octet_rows;
     if (g.fold == 1) g.phase_rows += spread(p.stride, g.phase_rows);
   }
-  g.part_bytes = to_int((g.flat ? 1 : p.stride / g.fold) * g.phase_rows * 16);
+  g.part_bytes = to_int((g.flat || g.fold > 1 ? 1 : p.stride) * g.phase_rows * 16);
   g.raw_bytes = g.flat ? to_int(raw) : 0;
   g.slot_bytes =
       to_int(round_up(g.flat ? raw + g.parts() * g.part_bytes : std::max<int64_t>(raw, g.parts() * g.part_bytes), 128));
 }
 
 int64_t weight_bytes(const Geometry& g) { return int64_t{g.weight_slots} * g.weight_slot_bytes; }
-int64_t fixed_bytes(const Geometry& g) { return kStagingBytes + g.table_bytes() + weight_bytes(g); }
+int64_t fixed_bytes(const Geometry& g) { return g.staging_bytes() + g.table_bytes() + weight_bytes(g); }
 
 // As many stages in flight as fit, after the weights; false where two do not.
 bool fill_slots(const Geometry& laid_out, bool resident, int64_t limit, Geometry& result) {
@@ -165,19 +168,41 @@ bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
   return fill_slots(g, false, limit, g);
 }
 
+// Of the channels that an octet has room for.
+bool mostly_empty(const Conv1dProblem& p) {
+  return p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
+}
+
 // What a tile costs its converters and the memory: octet rows to convert, and raw values to load in the same unit.
 int64_t cost(const Geometry& g) {
   return int64_t{g.stages()} * (g.items() + int64_t{g.stage_channels} * g.pitch * g.element_bytes / 32 + 64);
 }
 
-// The best stage of this kind: all taps at once, so that each position is converted once, unless the dilation spreads
-// them so far that the gaps cost more; and as many channels as keep three stages in flight.
-bool best_stage(const Conv1dProblem& p, bool flat, int64_t fold, const Geometry& asked, int64_t limit, Geometry& best) {
+// What octets are made of: see conv1d_wgmma.h.
+struct Kind {
+  bool flat;
+  int64_t fold;
+};
+
+// The kinds that may be best.
+std::vector<Kind> choose_kinds(const Conv1dProblem& p) {
+  if (p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0) return {{false, p.stride}};
+  if (!mostly_empty(p)) return {{false, 1}};
+  std::vector<Kind> kinds = {{true, 1}};
+  for (const int64_t fold : {8, 16}) {
+    if (p.dilation == 1 && fold % p.stride == 0) kinds.push_back({false, fold});
+  }
+  return kinds;
+}
+
+// The best stage of this kind, if it is better than `best`: all taps at once, so that each position is converted once,
+// unless the dilation spreads them so far that the gaps cost more; and as many channels as keep three stages in flight.
+void improve(const Conv1dProblem& p, const Kind& kind, const Geometry& asked, int64_t limit, Geometry& best) {
+  const auto [flat, fold] = kind;
   const int64_t unit = flat ? 1 : 16 / fold;  // of channels
   const int64_t padded = round_up(p.group_in(), unit);
   const int64_t taps = ceil_div(p.kernel_size, fold);
   const bool slides = asked.layout == Layout::kSlide;
-  bool found = false;
   for (int64_t tap_stages = 1; tap_stages <= (fold > 1 ? 1 : taps); ++tap_stages) {
     Geometry g = asked;
     g.flat = flat;
@@ -192,19 +217,42 @@ bool best_stage(const Conv1dProblem& p, bool flat, int64_t fold, const Geometry&
       if (!fits(p, limit, g)) continue;
       if (slides && (!g.resident || g.slots <= taps)) continue;
       const bool deep = g.slots >= 3;
+      const bool found = best.slots > 0;
       const bool best_deep = best.slots >= 3;
       if (found && (best_deep && !deep)) continue;
+      // Neighbours fill no octets where taps are few: what is folded then costs more products than it saves otherwise.
+      if (found && best.flat && !flat && g.total_steps() > best.total_steps()) continue;
       // Products with nothing are work too: steps that flat octets do not fill.
       const int64_t own = cost(g) + int64_t{g.total_steps()} * 48;
       const int64_t other = cost(best) + int64_t{best.total_steps()} * 48;
-      if (!found || (deep && !best_deep) || own < other) {
-        best = g;
-        found = true;
-      }
+      if (!found || (deep && !best_deep) || own < other) best = g;
     }
-    if (tap_stages > 16 && found) break;
+    if (tap_stages > 16 && best.slots > 0) break;
   }
-  return found;
+}
+
+// A warp's second eight rows wait for the first ones' copy where both are staged in one place, which shows where sums
+// are short. Where weights follow, or half the stages fit, what it costs is more.
+bool pays_second_staging(const Conv1dProblem& p, const Geometry& asked, const Geometry& best) {
+  const bool is_short = asked.products > 1 || best.total_steps() <= kShortSum;
+  return may_have_second_staging(asked.layout) && !p.epilogue.gated && best.resident && is_short;
+}
+
+// The best of these kinds, if any fits.
+bool best_stage(const Conv1dProblem& p, const std::vector<Kind>& kinds, const Geometry& asked, int64_t limit,
+                Geometry& best) {
+  best = {};
+  for (const Kind& kind : kinds) improve(p, kind, asked, limit, best);
+  if (!pays_second_staging(p, asked, best)) return best.slots > 0;
+  Geometry wider = asked;
+  wider.second_staging = kStagingBytes;
+  Geometry second;
+  for (const Kind& kind : kinds) improve(p, kind, wider, limit, second);
+  // Stages that slide stay in any case; others are to be on their way for more than a tile.
+  constexpr int kFewestSlots = 4;
+  const bool fits = asked.layout == Layout::kSlide ? second.slots > 0 : second.slots >= kFewestSlots;
+  if (fits && second.resident) best = second;
+  return best.slots > 0;
 }
 
 std::string why_not(const Conv1dProblem& p) {
@@ -235,35 +283,26 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
                             int element_bytes) {
   const std::string reason = why_not(p);
   if (!reason.empty()) return reason;
-  const bool mostly_empty =
-      p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
-  const bool folds = p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0;
+  const std::vector<Kind> kinds = choose_kinds(p);
+  const bool whole_octets = !kinds.front().flat;
   Geometry asked;
   asked.products = products;
   asked.element_bytes = element_bytes;
   if (may_be_tall(p, products)) {
     asked.layout = Layout::kTall;
-    geometry = {};
-    // Not flat, where others need not be.
-    if (best_stage(p, folds ? false : mostly_empty, folds ? p.stride : 1, asked, shared_limit, geometry)) return "";
+    if (best_stage(p, kinds, asked, shared_limit, geometry)) return "";
   }
-  if (may_be_turned(p) && (folds || !mostly_empty)) {
+  if (may_be_turned(p) && whole_octets) {
     asked.layout = Layout::kTurned;
-    geometry = {};
-    if (best_stage(p, false, folds ? p.stride : 1, asked, shared_limit, geometry) && geometry.slots >= 3) return "";
+    if (best_stage(p, kinds, asked, shared_limit, geometry) && geometry.slots >= 3) return "";
   }
-  if (!mostly_empty && may_slide(p, products)) {
+  if (whole_octets && may_slide(p, products)) {
     asked.layout = Layout::kSlide;
-    geometry = {};
-    if (best_stage(p, false, 1, asked, shared_limit, geometry)) return "";
+    if (best_stage(p, kinds, asked, shared_limit, geometry)) return "";
   }
   asked.layout = layout_for(p);
-  geometry = {};
-  if (folds && best_stage(p, false, p.stride, asked, shared_limit, geometry)) return "";
-  for (const bool flat : {mostly_empty, !mostly_empty}) {
-    geometry = {};
-    if (best_stage(p, flat, 1, asked, shared_limit, geometry)) return "";
-  }
+  if (best_stage(p, kinds, asked, shared_limit, geometry)) return "";
+  if (best_stage(p, {{false, 1}, {true, 1}}, asked, shared_limit, geometry)) return "";
   return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
 }
 

@@ -22,6 +22,7 @@ struct TileEnd {
   static constexpr int kHalves = kStack || kTurned ? 1 : 2;  // rows row_of(lane), and maybe 8 more
   // Turned sums are finished where they are, and then staged as they go to y, but by epilogues and as halves.
   static constexpr bool kFinishesFirst = kTurned && Plain && !Halves;
+  static constexpr bool kMayHaveSecond = may_have_second_staging(BlockLayout);
   static constexpr int kRows = kFinishesFirst ? 4 : kHalves;  // of a lane's sums
   static constexpr int kSums = kTurned ? 32 : 64;
   static constexpr int kSumStep = kTurned ? 2 : 4;  // from a row's sums of two positions to the next two
@@ -131,13 +132,14 @@ struct TileEnd {
     if constexpr (kCarry) return store_carried(sum);
     if (ends == kCopied) {
       each_half([&](int half) {
+        const Staging place = staging_of(half);
         if constexpr (!kFinishesFirst) {
-          await_copies();
-          put(outputs_of(sum, half));
+          await_copies(true);
+          put(place, outputs_of(sum, half));
         }
         copy_staged([&] {
           const int row = static_cast<int>(y >> 32) + half * kStagedRows;
-          tensor_store(&a.y_maps[0], staging.memory, row, static_cast<int>(y));
+          tensor_store(&a.y_maps[0], place.memory, row, static_cast<int>(y));
         });
       });
       return;
@@ -146,10 +148,11 @@ struct TileEnd {
     if (!kTurned && a.g.stored_columns < kPartColumns && (ends & kInner) != 0 && whole_rows) {
       OutputRows out(y, a.out_length, 4);
       each_half([&](int half) {
-        await_copies();
+        const Staging place = staging_of(half);
+        await_copies(true);
         const int first = -static_cast<int>(static_cast<uint32_t>(out.row(row_of(lane))) / 4) & (kSector - 1);
-        staging.put_sectors(outputs_of(sum, half), first);
-        copy_staged([&] { staging.copy_sectors(out); });
+        place.put_sectors(outputs_of(sum, half), first);
+        copy_staged([&] { place.copy_sectors(out); });
         out.at += kStagedRows * out.pitch;
       });
       return;
@@ -198,23 +201,24 @@ struct TileEnd {
     const int has = ends & (kInner - 1);
     const bool whole = (ends & kCarried) != 0 && has == kPartColumns && a.copies_lines;
     each_half([&](int half) {
-      await_copies();
+      const Staging place = staging_of(half);
+      await_copies(whole);
       const int shift = past_sector(carried_row(half));
       if (shift % 2 == 0) {
-        staging.template put_shifted<true>(outputs_of(sum, half), shift, tail[half]);
+        place.template put_shifted<true>(outputs_of(sum, half), shift, tail[half]);
       } else {
-        staging.template put_shifted<false>(outputs_of(sum, half), shift, tail[half]);
+        place.template put_shifted<false>(outputs_of(sum, half), shift, tail[half]);
       }
       if (whole) {
         copy_staged([&] {
           const int channel = tile.group * results + first_sum + half;
           const int row = (tile.batch * static_cast<int>(a.store.channels) + channel) / kSector;
-          tensor_store(&a.y_maps[channel % kSector], staging.memory, row, tile.position * 4 / 128);
+          tensor_store(&a.y_maps[channel % kSector], place.memory, row, tile.position * 4 / 128);
         });
       } else {
         __syncwarp();
         const OutputRows window(carried_row(half) - shift * 4, kSector * a.out_length, 4);
-        staging.store_window(window, (ends & kCarried) != 0 ? 0 : shift, shift + has);
+        place.store_window(window, (ends & kCarried) != 0 ? 0 : shift, shift + has);
         __syncwarp();
       }
       if ((ends & kLeaves) == 0) store_tail(half, kPartColumns - kSector, has);
@@ -260,7 +264,7 @@ struct TileEnd {
       const int first = first_result() + half * 8;
       const int rows = min(kStagedRows, results - first);
       if (rows <= 0 || (gated && half == 1)) break;
-      if constexpr (!kFinishesFirst) put(outputs_of(sum, half));
+      if constexpr (!kFinishesFirst) put(staging, outputs_of(sum, half));
       if (interleaves) {
         interleave(first, rows);
       } else {
@@ -282,10 +286,10 @@ struct TileEnd {
   }
 
   template <class Outputs>
-  __device__ __forceinline__ void put(const Outputs& outputs) const {
-    if (Halves && a.y_type == DType::kFloat16) return HalfStaging<__half>{staging.memory, lane}.put(outputs);
-    if (Halves && a.y_type == DType::kBFloat16) return HalfStaging<__nv_bfloat16>{staging.memory, lane}.put(outputs);
-    staging.put(outputs);
+  __device__ __forceinline__ void put(const Staging& place, const Outputs& outputs) const {
+    if (Halves && a.y_type == DType::kFloat16) return HalfStaging<__half>{place.memory, lane}.put(outputs);
+    if (Halves && a.y_type == DType::kBFloat16) return HalfStaging<__nv_bfloat16>{place.memory, lane}.put(outputs);
+    place.put(outputs);
   }
 
   // What this lane has of the first or second eight rows: two neighbours at a time.
@@ -332,9 +336,20 @@ struct TileEnd {
     });
   }
 
-  // Until what this warp has staged before is on its way.
-  __device__ __forceinline__ void await_copies() const {
-    if (elected()) await_stores_read();
+  // Where the first or second eight rows are staged.
+  __device__ Staging staging_of(int half) const {
+    return kMayHaveSecond ? Staging{staging.memory + half * a.g.second_staging, lane} : staging;
+  }
+
+  // Until what is staged here is on its way. `copies`: all eights of the tile, the last one from the other place then.
+  __device__ __forceinline__ void await_copies(bool copies = false) const {
+    if (elected()) {
+      if (kMayHaveSecond && copies && a.g.second_staging > 0) {
+        await_stores_read<1>();
+      } else {
+        await_stores_read<0>();
+      }
+    }
     __syncwarp();
   }
 
