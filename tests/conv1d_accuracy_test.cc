@@ -83,6 +83,7 @@ TEST_CASE("conv1d: accuracy on data of many kinds") {
                                    {2, 2, 40, 1501, 6, 1, 1, 3}};
   // Of so many positions that these are the rows of cuda.wgmma's products.
   if (cuda_available()) cases.push_back({64, 24, 16, 1041, 5, 1, 1, 2});
+  if (cuda_available()) cases.push_back({1, 16, 128, 40003, 3, 1, 1, 1});  // whole sectors, of three tiles a block
   for (const Conv1dCase& c : cases) {
     std::printf("error / (eps * sum |w x|): %s\n", to_string(c).c_str());
     const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
@@ -128,6 +129,7 @@ TEST_CASE("conv1d: precision tf32, float16 and bfloat16") {
                                    {1, 256, 200, 2405, 1, 1, 1, 0}, {1, 64, 257, 1203, 16, 1, 8, 4}};
   // Of so many positions that these are the rows of cuda.wgmma's products.
   if (cuda_available()) cases.push_back({64, 24, 16, 1041, 5, 1, 1, 2});
+  if (cuda_available()) cases.push_back({1, 16, 128, 40003, 3, 1, 1, 1});  // whole sectors, of three tiles a block
   for (const Conv1dCase& c : cases) {
     std::printf("error / (2^-11 * sum |w x|): %s\n", to_string(c).c_str());
     const std::unique_ptr<layers::Layer> layer = make_conv1d(c);

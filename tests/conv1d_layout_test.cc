@@ -140,6 +140,13 @@ TEST_CASE("neighbours of few channels are folded at strides that divide 8 or 16,
   CHECK(fold(walk_problem(3, 100, 9000, 20, 1, 1, 5)) == 1);  // six steps for four
   CHECK(fold(walk_problem(1, 64, 9000, 64, 8, 1, 0)) == 16);
   CHECK(fold(walk_problem(1, 64, 9000, 64, 16, 1, 0)) == 16);
+  // What conv1d_test means to be folded.
+  for (const Conv1dProblem& p : {walk_problem(4, 140, 24000, 15, 1, 1, 7), walk_problem(2, 300, 9001, 33, 2, 1, 5),
+                                 walk_problem(2, 33, 9002, 256, 1, 1, 100), walk_problem(1, 128, 33001, 50, 2, 1, 0),
+                                 walk_problem(4, 140, 3007, 24, 2, 1, 11, 2), walk_problem(4, 130, 2401, 16, 1, 1, 8),
+                                 walk_problem(1, 64, 7203, 50, 2, 1, 4)}) {
+    CHECK(fold(p) > 1);
+  }
   CHECK(fold(walk_problem(1, 64, 9000, 60, 3, 1, 0)) == 1);
   CHECK(fold(walk_problem(1, 64, 9000, 60, 2, 3, 0)) == 1);
 }
@@ -157,11 +164,12 @@ TEST_CASE("eight rows of outputs are staged apart from the next where sums are s
   CHECK(apart(walk_problem(1, 128, 16000, 80, 4, 1, 38), 1));
   CHECK_FALSE(apart(wavenet, 1));  // three stages would be left
   CHECK(apart(walk_problem(64, 128, 131072, 3, 1, 1, 0), 3));
-  CHECK_FALSE(apart(walk_problem(64, 128, 131072, 3, 1, 1, 0), 1));         // one product of twelve steps
-  CHECK_FALSE(apart(walk_problem(64, 128, 524280, 3, 3, 4, 0), 3));         // three stages would be left
-  CHECK_FALSE(apart(walk_problem(512, 512, 31999, 3, 2, 1, 0), 3));         // weights follow
-  CHECK_FALSE(apart(walk_problem(64, 64, 160000, 2, 1, 1, 0), 3));          // two warpgroups side by side
-  CHECK_FALSE(apart(walk_problem(16, 16, 480000, 3, 1, 128, 0), 3));        // or turned
+  CHECK_FALSE(apart(walk_problem(64, 128, 131072, 3, 1, 1, 0), 1));            // one product of twelve steps
+  CHECK_FALSE(apart(walk_problem(64, 128, 524280, 3, 3, 4, 0), 3));            // three stages would be left
+  CHECK_FALSE(apart(walk_problem(512, 512, 31999, 3, 2, 1, 0), 3));            // weights follow
+  CHECK_FALSE(apart(walk_problem(64, 64, 160000, 2, 1, 1, 0), 3));             // two warpgroups side by side
+  CHECK_FALSE(apart(walk_problem(16, 16, 480000, 3, 1, 128, 0), 3));           // or turned
+  CHECK(plan(walk_problem(11, 588, 3887, 9, 5, 1, 0), 1).total_steps() == 8);  // not eleven, for smaller stages
   CHECK_FALSE(apart(gated(walk_problem(64, 128, 160000, 2, 1, 1, 0)), 3));  // which has eight results of sixteen rows
   const Conv1dProblem slides = batch_of(8, walk_problem(64, 128, 160000, 2, 1, 512, 0));
   CHECK(apart(slides, 3));

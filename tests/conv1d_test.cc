@@ -113,8 +113,8 @@ TEST_CASE("conv1d: tiles that slide by a dilation") {
 // block.
 TEST_CASE("conv1d: neighbours of few channels") {
   std::vector<Conv1dCase> cases = {{5, 1, 128, 16000, 80, 1, 4, 38}, {1, 4, 140, 24000, 15, 1, 1, 7},
-                                   {3, 3, 300, 9001, 33, 1, 2, 5},   {1, 2, 33, 9002, 256, 1, 1, 100},
-                                   {2, 1, 128, 33001, 50, 1, 2, 0},  {2, 6, 140, 3007, 24, 1, 2, 11, 2}};
+                                   {3, 2, 300, 9001, 33, 1, 2, 5},   {1, 2, 33, 9002, 256, 1, 1, 100},
+                                   {2, 1, 128, 33001, 50, 1, 2, 0},  {2, 4, 140, 3007, 24, 1, 2, 11, 2}};
   for (int64_t length = 2401; length < 2409; ++length) {
     const char* modes[] = {"zeros", "reflect", "replicate", "circular"};
     for (const int64_t stride : {1, 2, 4, 8, 16}) {
@@ -124,10 +124,21 @@ TEST_CASE("conv1d: neighbours of few channels") {
       cases.push_back({2, channels, 20 + index % 61, length, taps, 1, stride, CasePadding(index % taps, length % 5), 1,
                        index % 2 == 0, modes[index % 7 % 4]});
     }
-    cases.push_back({1, 3, 130, length, 17, 1, 1, 8});
+    cases.push_back({1, 4, 130, length, 16, 1, 1, 8});
     cases.push_back({1, 1, 64, 3 * length, 50, 1, 2, 4});
   }
   check_all(cases);
+}
+
+// A warp's second eight rows of outputs are staged apart from the first, over three to eight tiles a block: copied,
+// carried, and with ends in between.
+TEST_CASE("conv1d: eight rows staged apart from eight") {
+  if (!cuda_available()) return;  // as above
+  check_all({{1, 16, 128, 140000, 3, 1, 1, 1},
+             {1, 16, 128, 140003, 3, 1, 1, 1},
+             {30, 16, 200, 2404, 3, 1, 1, 1},
+             {60, 2, 128, 3001, 30, 1, 1, 0},
+             {2, 64, 128, 30000, 2, 1, 1, 0}});
 }
 
 // So many positions of up to 16 outputs that cuda.wgmma has these as the columns of its products, in tiles of 512: rows

@@ -51,7 +51,7 @@ void expect(const Conv1dProblem& p, int64_t out_length, const DirectTile& tile, 
   plan.seconds = kLaunchSeconds + kTiled * std::max(seconds, kMemory * memory_seconds(p, out_length));
 }
 
-// Where bytes take the time of both, the one with less to do besides.
+// Of two tiles' plans. Where bytes take the time of both, the one with less to do besides.
 bool better(const DirectPlan& a, const DirectPlan& b) {
   return a.seconds != b.seconds ? a.seconds < b.seconds : a.work_seconds < b.work_seconds;
 }
@@ -70,7 +70,7 @@ DirectPlan plan_tile(const Conv1dProblem& p, int64_t out_length, int processors,
     // No part is empty.
     if (ceil_div(chunks, plan.part_chunks) != parts) continue;
     expect(p, out_length, shape, processors, plan);
-    if (parts == 1 || better(plan, best)) best = plan;
+    if (parts == 1 || plan.seconds < best.seconds) best = plan;
   }
   return best;
 }

@@ -99,10 +99,11 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
     converted = 1 + (stages - 1) * static_cast<double>(p.dilation) / static_cast<double>(out_length);
   }
   const double convert = (wasted ? kWasted : 1) * converted * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
-  // Of tall tiles, but for those that have no channels.
-  const bool tall = g.layout == wgmma::Layout::kTall;
-  const double halves =
-      tall ? static_cast<double>(p.groups * ceil_div(p.group_out(), int64_t{128})) / static_cast<double>(blocks) : 1;
+  // Of a tall tile; those that have no channels cost nothing where thread blocks have all blocks of channels in turn.
+  double halves = g.layout == wgmma::Layout::kTall ? 2 : 1;
+  if (halves > 1 && !g.resident && turns > 2) {
+    halves = static_cast<double>(p.groups * ceil_div(p.group_out(), int64_t{128})) / static_cast<double>(blocks);
+  }
   const double multiply = stages * g.steps * (turned && g.products > 1 ? 4 : g.products) * halves * kProduct;
   const int64_t channels = turned ? g.shape().channels : std::min<int64_t>(p.group_out(), g.shape().channels);
   const double store = kStore * static_cast<double>(channels) * g.shape().columns / (128 * 128);

@@ -209,9 +209,9 @@ class WgmmaKernel final : public Kernel {
     const int64_t most =
         g.resident ? std::max<int64_t>(info.multiprocessors / blocks, 1) * blocks : info.multiprocessors;
     grid_ = static_cast<unsigned>(std::min<int64_t>(a_.tiles, most));
-    // A thread block then has all blocks of channels in turn, where one of them is half as much work.
+    // A thread block then has all blocks of channels in turn, where the last one is half as much work as others.
     const bool uneven = packed_layout(g.layout, (p.group_out() - 1) % g.shape().channels + 1) != g.layout;
-    while (uneven && !g.resident && std::gcd(int64_t{grid_}, blocks / p.groups) > 1) --grid_;
+    while (uneven && !g.resident && a_.tiles > 2 * most && std::gcd(int64_t{grid_}, blocks / p.groups) > 1) --grid_;
     const int64_t shares = std::max<int64_t>(grid_ / blocks, 1);
     a_.share = static_cast<int>(a_.tiles / blocks / shares);
     a_.shares_more = static_cast<int>(a_.tiles / blocks % shares);

@@ -178,6 +178,9 @@ int64_t cost(const Geometry& g) {
   return int64_t{g.stages()} * (g.items() + int64_t{g.stage_channels} * g.pitch * g.element_bytes / 32 + 64);
 }
 
+// Products with nothing are work too: steps that flat octets do not fill.
+int64_t work(const Geometry& g) { return cost(g) + int64_t{g.total_steps()} * 48; }
+
 // What octets are made of: see conv1d_wgmma.h.
 struct Kind {
   bool flat;
@@ -222,20 +225,27 @@ void improve(const Conv1dProblem& p, const Kind& kind, const Geometry& asked, in
       if (found && (best_deep && !deep)) continue;
       // Neighbours fill no octets where taps are few: what is folded then costs more products than it saves otherwise.
       if (found && best.flat && !flat && g.total_steps() > best.total_steps()) continue;
-      // Products with nothing are work too: steps that flat octets do not fill.
-      const int64_t own = cost(g) + int64_t{g.total_steps()} * 48;
-      const int64_t other = cost(best) + int64_t{best.total_steps()} * 48;
-      if (!found || (deep && !best_deep) || own < other) best = g;
+      if (!found || (deep && !best_deep) || work(g) < work(best)) best = g;
     }
     if (tap_stages > 16 && best.slots > 0) break;
   }
 }
 
 // A warp's second eight rows wait for the first ones' copy where both are staged in one place, which shows where sums
-// are short. Where weights follow, or half the stages fit, what it costs is more.
-bool pays_second_staging(const Conv1dProblem& p, const Geometry& asked, const Geometry& best) {
+// are short. They get a place of their own where weights stay and the same octets, in stages of fewer channels if need
+// be, are on their way for more than a tile; stages that slide stay in any case.
+void stage_apart(const Conv1dProblem& p, const Geometry& asked, int64_t limit, Geometry& best) {
+  constexpr int kFewestSlots = 4;
   const bool is_short = asked.products > 1 || best.total_steps() <= kShortSum;
-  return may_have_second_staging(asked.layout) && !p.epilogue.gated && best.resident && is_short;
+  const bool two_copies = may_have_second_staging(asked.layout) && !p.epilogue.gated && p.interleave.length == 0;
+  if (!best.resident || !is_short || !two_copies) return;
+  Geometry wider = asked;
+  wider.second_staging = kStagingBytes;
+  Geometry apart;
+  improve(p, {best.flat, best.fold}, wider, limit, apart);
+  const bool fits = apart.resident && (asked.layout == Layout::kSlide || apart.slots >= kFewestSlots);
+  const bool as_good = apart.total_steps() <= best.total_steps() && work(apart) * 20 <= work(best) * 21;
+  if (fits && as_good) best = apart;
 }
 
 // The best of these kinds, if any fits.
@@ -243,15 +253,7 @@ bool best_stage(const Conv1dProblem& p, const std::vector<Kind>& kinds, const Ge
                 Geometry& best) {
   best = {};
   for (const Kind& kind : kinds) improve(p, kind, asked, limit, best);
-  if (!pays_second_staging(p, asked, best)) return best.slots > 0;
-  Geometry wider = asked;
-  wider.second_staging = kStagingBytes;
-  Geometry second;
-  for (const Kind& kind : kinds) improve(p, kind, wider, limit, second);
-  // Stages that slide stay in any case; others are to be on their way for more than a tile.
-  constexpr int kFewestSlots = 4;
-  const bool fits = asked.layout == Layout::kSlide ? second.slots > 0 : second.slots >= kFewestSlots;
-  if (fits && second.resident) best = second;
+  stage_apart(p, asked, limit, best);
   return best.slots > 0;
 }
 
