@@ -164,11 +164,13 @@ TEST_CASE("eight rows of outputs are staged apart from the next where sums are s
   CHECK(apart(walk_problem(1, 128, 16000, 80, 4, 1, 38), 1));
   CHECK_FALSE(apart(wavenet, 1));  // three stages would be left
   CHECK(apart(walk_problem(64, 128, 131072, 3, 1, 1, 0), 3));
-  CHECK_FALSE(apart(walk_problem(64, 128, 131072, 3, 1, 1, 0), 1));            // one product of twelve steps
-  CHECK_FALSE(apart(walk_problem(64, 128, 524280, 3, 3, 4, 0), 3));            // three stages would be left
-  CHECK_FALSE(apart(walk_problem(512, 512, 31999, 3, 2, 1, 0), 3));            // weights follow
-  CHECK_FALSE(apart(walk_problem(64, 64, 160000, 2, 1, 1, 0), 3));             // two warpgroups side by side
-  CHECK_FALSE(apart(walk_problem(16, 16, 480000, 3, 1, 128, 0), 3));           // or turned
+  CHECK_FALSE(apart(walk_problem(64, 128, 131072, 3, 1, 1, 0), 1));   // one product of twelve steps
+  CHECK_FALSE(apart(walk_problem(64, 128, 524280, 3, 3, 4, 0), 3));   // three stages would be left
+  CHECK_FALSE(apart(walk_problem(80, 384, 3000, 3, 1, 1, 1), 3));     // four of a tile's five stages would be left
+  CHECK_FALSE(apart(walk_problem(128, 512, 32003, 1, 1, 1, 0), 3));   // four stages a tile for two, row by row
+  CHECK_FALSE(apart(walk_problem(512, 512, 31999, 3, 2, 1, 0), 3));   // weights follow
+  CHECK_FALSE(apart(walk_problem(64, 64, 160000, 2, 1, 1, 0), 3));    // two warpgroups side by side
+  CHECK_FALSE(apart(walk_problem(16, 16, 480000, 3, 1, 128, 0), 3));  // or turned
   CHECK(plan(walk_problem(11, 588, 3887, 9, 5, 1, 0), 1).total_steps() == 8);  // not eleven, for smaller stages
   CHECK_FALSE(apart(gated(walk_problem(64, 128, 160000, 2, 1, 1, 0)), 3));  // which has eight results of sixteen rows
   const Conv1dProblem slides = batch_of(8, walk_problem(64, 128, 160000, 2, 1, 512, 0));

@@ -232,8 +232,8 @@ void improve(const Conv1dProblem& p, const Kind& kind, const Geometry& asked, in
 }
 
 // A warp's second eight rows wait for the first ones' copy where both are staged in one place, which shows where sums
-// are short. They get a place of their own where weights stay and the same octets, in stages of fewer channels if need
-// be, are on their way for more than a tile; stages that slide stay in any case.
+// are short. They get a place of their own where weights stay and more than a tile's stages are on their way besides;
+// these may have fewer channels each only where tensor copies bring them. Stages that slide stay in any case.
 void stage_apart(const Conv1dProblem& p, const Geometry& asked, int64_t limit, Geometry& best) {
   constexpr int kFewestSlots = 4;
   const bool is_short = asked.products > 1 || best.total_steps() <= kShortSum;
@@ -243,9 +243,11 @@ void stage_apart(const Conv1dProblem& p, const Geometry& asked, int64_t limit, G
   wider.second_staging = kStagingBytes;
   Geometry apart;
   improve(p, {best.flat, best.fold}, wider, limit, apart);
-  const bool fits = apart.resident && (asked.layout == Layout::kSlide || apart.slots >= kFewestSlots);
+  const bool ahead = apart.slots >= std::max(kFewestSlots, apart.stages() + 1);
+  const bool fits = apart.resident && (ahead || asked.layout == Layout::kSlide);
+  const bool as_many = apart.stages() == best.stages() || apart.boxes > 0;
   const bool as_good = apart.total_steps() <= best.total_steps() && work(apart) * 20 <= work(best) * 21;
-  if (fits && as_good) best = apart;
+  if (fits && as_many && as_good) best = apart;
 }
 
 // The best of these kinds, if any fits.
