@@ -1,5 +1,5 @@
 // How cuda.wgmma lays out which convolutions' tiles, octets and outputs, and in which order tiles slide: without a GPU.
-// The kernel itself is held against the reference in conv1d_test.
+// The kernel itself is held against the reference in conv1d_test and conv1d_rows_test.
 
 #include <doctest/doctest.h>
 
@@ -140,7 +140,7 @@ TEST_CASE("neighbours of few channels are folded at strides that divide 8 or 16,
   CHECK(fold(walk_problem(3, 100, 9000, 20, 1, 1, 5)) == 1);  // six steps for four
   CHECK(fold(walk_problem(1, 64, 9000, 64, 8, 1, 0)) == 16);
   CHECK(fold(walk_problem(1, 64, 9000, 64, 16, 1, 0)) == 16);
-  // What conv1d_test means to be folded.
+  // What conv1d_rows_test means to be folded.
   for (const Conv1dProblem& p : {walk_problem(4, 140, 24000, 15, 1, 1, 7), walk_problem(2, 300, 9001, 33, 2, 1, 5),
                                  walk_problem(2, 33, 9002, 256, 1, 1, 100), walk_problem(1, 128, 33001, 50, 2, 1, 0),
                                  walk_problem(4, 140, 3007, 24, 2, 1, 11, 2), walk_problem(4, 130, 2401, 16, 1, 1, 8),
@@ -223,7 +223,7 @@ TEST_CASE("tiles slide where taps lie whole tiles apart and rows are long") {
   CHECK_FALSE(slides(walk_problem(64, 128, 160000, 3, 1, 512, 0)));  // stages for a tile and the next do not fit
   CHECK_FALSE(slides(walk_problem(96, 128, 160000, 2, 1, 512, 0)));
   CHECK_FALSE(slides(walk_problem(64, 64, 160000, 2, 1, 512, 0)));  // two warpgroups side by side
-  // What conv1d_test and epilogue_test mean to slide.
+  // What conv1d_rows_test and epilogue_test mean to slide.
   const auto padded = [](Conv1dProblem p, int64_t left, int64_t right) {
     p.pad_left = left;
     p.pad_right = right;

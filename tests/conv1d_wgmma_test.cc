@@ -1,5 +1,5 @@
 // cuda.wgmma's plan without a GPU: its geometry, packing and tables, walked as the kernel walks them but in double.
-// The kernel itself is held against the reference in conv1d_test.
+// The kernel itself is held against the reference in conv1d_test and conv1d_rows_test.
 #include "layers/conv1d/conv1d_wgmma.h"
 
 #include <doctest/doctest.h>
