@@ -23,7 +23,6 @@ constexpr double kPartsBytes = 3.9e12;          // a second, of parts that are w
 constexpr double kTiled = 1.08;                 // of all this: what the fit's mean leaves out
 constexpr double kThinMemory = 1.4;             // as kMemory, of the thin kernel
 constexpr double kThinStepSeconds = 0.3e-6;     // that a step of it takes at least, alone
-constexpr int64_t kThinFewOutputs = 2;          // of which three steps' loads are under way
 constexpr int64_t kMostParts = 64;
 constexpr int64_t kFewestChunks = 2;  // a part
 constexpr double kClock = 1.75e9;
@@ -84,8 +83,7 @@ double thin_seconds(const Conv1dProblem& p, int64_t out_length, int processors) 
                       static_cast<double>(ceil_div(out_length, threads * kThinPositions) * threads);
   const double waves = std::ceil(rows / (kResident * processors));
   const double issue = kWarpsAtOnce * (12 + kThinPositions * static_cast<double>(p.group_out())) / kClock;
-  const double step = p.group_out() <= kThinFewOutputs ? kThinStepSeconds / 2 : kThinStepSeconds;
-  const double seconds = static_cast<double>(p.reduction()) * waves * std::max(issue, step);
+  const double seconds = static_cast<double>(p.reduction()) * waves * std::max(issue, kThinStepSeconds);
   return kLaunchSeconds + std::max(seconds, kThinMemory * memory_seconds(p, out_length));
 }
 
