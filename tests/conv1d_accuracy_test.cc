@@ -6,7 +6,6 @@
 #include <random>
 
 #include "tests/conv1d_draws.h"
-#include "tests/conv1d_table.h"
 
 namespace strand::testing {
 namespace {
@@ -20,7 +19,6 @@ bool takes(const layers::Layer& layer, std::string_view name, std::span<const Te
 }
 
 TEST_CASE("conv1d: accuracy on data of many kinds") {
-  std::mt19937 random(test_seed());
   std::vector<Conv1dCase> cases = {{2, 64, 128, 1300, 3, 4, 3, 0},
                                    {2, 32, 40, 3000, 11, 5, 1, 25},
                                    {1, 4, 70, 2000, 15, 1, 1, 7},
@@ -28,39 +26,22 @@ TEST_CASE("conv1d: accuracy on data of many kinds") {
                                    {2, 2, 40, 1501, 6, 1, 1, 3}};
   // Of so many positions that these are the rows of cuda.wgmma's products.
   if (cuda_available()) cases.push_back({64, 24, 16, 1041, 5, 1, 1, 2});
-  for (const Conv1dCase& c : cases) {
-    std::printf("error / (eps * sum |w x|): %s\n", to_string(c).c_str());
-    const std::unique_ptr<layers::Layer> layer = make_conv1d(c);
-    const std::vector<Kind> all = kinds();
-    for (size_t i = first_tried(all.size()); i < all.size(); i += tried_step(all.size())) {
-      const Kind& kind = all[i];
-      std::vector<Tensor> inputs;
-      inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
-      const Parameters parameters = random_parameters(*layer);
-      fill(inputs[0], kind.draw, random);
-      const Truth truth = reference_truth(*layer, inputs, parameters);
-      std::printf("  %-10s", kind.name);
-      double sequential = 0;
-      for (const char* name : {"cpu.eigen", "cuda.naive", "cuda.direct", "cuda.im2col", "cuda.few_channels",
-                               "cuda.tensor", "cuda.wgmma"}) {
-        if (std::string(name).starts_with("cuda") && !cuda_available()) continue;
-        if (!takes(*layer, name, inputs, parameters)) continue;
-        const bool tensor = std::string(name) == "cuda.tensor" || std::string(name) == "cuda.wgmma";
-        const int64_t products = c.in_channels / c.groups * c.kernel_size;
-        const double second = tensor && kind.wide ? static_cast<double>(products) * 0x1p-38 *
-                                                        largest(parameters.at("weight")) * largest(inputs[0])
-                                                  : 0;
-        const std::vector<Tensor> outputs = run_implementation(*layer, name, inputs, parameters);
-        const Errors errors = errors_of(outputs[0], truth, second);
-        std::printf("  %s %.2f", name, errors.units);
-        CHECK_MESSAGE(errors.share <= 1, std::string(name) << " on " << std::string(kind.name) << ", " << to_string(c));
-        if (std::string(name) == "cuda.naive") sequential = errors.units;
-        // The two largest of a few hundred thousand errors: equal processes differ by some percent.
-        if (tensor && !kind.wide) CHECK(errors.units <= 1.25 * std::max(sequential, 3.0));
-      }
-      std::printf("\n");
+  draw_all("error / (eps * sum |w x|)", cases, [](const Conv1dCase& c, const Kind& kind, const Drawn& drawn) {
+    double sequential = 0;
+    for (const char* name :
+         {"cpu.eigen", "cuda.naive", "cuda.direct", "cuda.im2col", "cuda.few_channels", "cuda.tensor", "cuda.wgmma"}) {
+      if (std::string(name).starts_with("cuda") && !cuda_available()) continue;
+      if (!takes(*drawn.layer, name, drawn.inputs, drawn.parameters)) continue;
+      const bool tensor = std::string(name) == "cuda.tensor" || std::string(name) == "cuda.wgmma";
+      const std::vector<Tensor> outputs = run_implementation(*drawn.layer, name, drawn.inputs, drawn.parameters);
+      const Errors errors = errors_of(outputs[0], drawn.truth, tensor && kind.wide ? drawn.second : 0);
+      std::printf("  %s %.2f", name, errors.units);
+      CHECK_MESSAGE(errors.share <= 1, std::string(name) << " on " << std::string(kind.name) << ", " << to_string(c));
+      if (std::string(name) == "cuda.naive") sequential = errors.units;
+      // The two largest of a few hundred thousand errors: equal processes differ by some percent.
+      if (tensor && !kind.wide) CHECK(errors.units <= 1.25 * std::max(sequential, 3.0));
     }
-  }
+  });
 }
 
 void check_values(const Conv1dCase& c) {

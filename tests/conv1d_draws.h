@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <functional>
+#include <memory>
 #include <random>
 #include <vector>
 
+#include "tests/conv1d_table.h"
 #include "tests/run_layer.h"
 
 namespace strand::testing {
@@ -63,6 +66,40 @@ inline Errors errors_of(const Tensor& output, const Truth& truth, double second)
     errors.share = std::max(errors.share, error / (truth.factor * kEps * scales[i] + second));
   }
   return errors;
+}
+
+// A convolution of such data, and its truth.
+struct Drawn {
+  std::unique_ptr<layers::Layer> layer;
+  std::vector<Tensor> inputs;
+  Parameters parameters;
+  Truth truth;
+  double second;  // 2^-38 a product, of the largest weight times the largest x
+
+  Drawn(const Conv1dCase& c, const Draw& draw, std::mt19937& random)
+      : layer(make_conv1d(c)), parameters(random_parameters(*layer)) {
+    inputs.push_back(random_tensor({c.batch, c.in_channels, c.length}));
+    fill(inputs[0], draw, random);
+    truth = reference_truth(*layer, inputs, parameters);
+    const int64_t products = c.in_channels / c.groups * c.kernel_size;
+    second = static_cast<double>(products) * 0x1p-38 * largest(parameters.at("weight")) * largest(inputs[0]);
+  }
+};
+
+// visit(case, kind, drawn) for each case with data of each kind: a line of a table each, under `title`.
+template <class Visit>
+void draw_all(const char* title, const std::vector<Conv1dCase>& cases, const Visit& visit) {
+  std::mt19937 random(test_seed());
+  const std::vector<Kind> all = kinds();
+  for (const Conv1dCase& c : cases) {
+    std::printf("%s: %s\n", title, to_string(c).c_str());
+    for (size_t i = first_tried(all.size()); i < all.size(); i += tried_step(all.size())) {
+      const Drawn drawn(c, all[i].draw, random);
+      std::printf("  %-10s", all[i].name);
+      visit(c, all[i], drawn);
+      std::printf("\n");
+    }
+  }
 }
 
 }  // namespace strand::testing

@@ -143,8 +143,9 @@ TEST_CASE("cuda.wgmma copies a stage's rows at once where they begin at multiple
   CHECK(boxes(walk_problem(64, 128, 502, 3, 1, 1, 1), 3, 4) == 0);  // rows that begin at 8 bytes
   CHECK(boxes(walk_problem(64, 128, 500, 3, 1, 1, 1), 1, 2) == 0);  // the same
   CHECK(boxes(walk_problem(64, 128, 504, 3, 1, 1, 1), 1, 2) == 1);
-  CHECK(boxes(walk_problem(3, 70, 400, 40, 3, 1, 7), 3, 4) == 0);     // flat
-  CHECK(boxes(walk_problem(1, 128, 2000, 80, 4, 1, 38), 3, 4) == 3);  // windows that share values
+  CHECK(boxes(walk_problem(4, 70, 400, 15, 1, 1, 7), 3, 4) == 1);  // windows that share values
+  CHECK(boxes(walk_problem(3, 70, 400, 40, 3, 1, 7), 3, 4) == 0);  // flat
+  CHECK(boxes(walk_problem(1, 128, 2000, 80, 4, 1, 38), 3, 4) == 3);
   CHECK(boxes(walk_problem(64, 128, 2104, 16, 8, 1, 4), 1, 2) == 5);  // folded, with a lead
   Conv1dProblem mirrored = walk_problem(64, 128, 500, 3, 1, 1, 1);
   mirrored.padding_mode = PaddingMode::kReflect;
@@ -204,9 +205,11 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       } else {
         g.stored_columns = choose_stored_columns(p, g, output_length(p));
       }
-      const bool strides_fold = p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0;
-      if (strides_fold) CHECK(g.fold == p.stride);
-      if (g.fold > 1) CHECK((p.dilation == 1 && g.fold % p.stride == 0));
+      // Strides of whole octets, and few channels, a single one by 16.
+      const bool strides_fold = p.stride % 8 == 0 && p.group_in() * p.stride % 16 == 0;
+      const bool windows_fold = p.group_in() <= 4 && 16 % p.stride == 0;
+      const int64_t windows = windows_fold ? (p.group_in() == 1 ? 16 : 8) : 1;
+      CHECK(g.fold == (p.dilation > 1 ? 1 : strides_fold ? p.stride : windows));
       CHECK(g.staging_bytes() == (g.second_staging > 0 ? 2 : 1) * kStagingBytes);
       CHECK(g.shared_bytes <= kShared);
       CHECK(g.slots >= 2);

@@ -138,7 +138,7 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
     HighSums<BlockLayout, most_chunk_steps(BlockLayout, 1, Halves ? 2 : 4, true)> sums;
     sums.pin_all();
     // Whether a tall tile's halves both have channels. Found twice: kept, it would take a register that is not there.
-    const auto has_both = [&] { return kHalves == 1 || packed_layout(a, walk.tile()) == Layout::kTall; };
+    const auto has_both = [&] { return packed_layout(a, walk.tile()) == Layout::kTall; };
     const auto sum_stages = [&](auto of_both) {
       constexpr bool kBoth = decltype(of_both)::value;
       constexpr int kOctetRows = octet_weight_rows(kBoth ? BlockLayout : Layout::kSplit, 1);
@@ -176,7 +176,9 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
         stage_slot.advance(slots);
       }
     };
-    if (has_both()) {
+    if constexpr (kHalves == 1) {
+      sum_stages(std::true_type());
+    } else if (has_both()) {
       sum_stages(std::true_type());
     } else {
       sum_stages(std::false_type());
