@@ -100,6 +100,29 @@ TEST_CASE("cuda.direct: tiles that fit the outputs") {
   CHECK(layers::direct_indices_fit(problem_of({900, 16384, 16, 30000, 3}), 29998));
 }
 
+TEST_CASE("cuda.direct: strides whose taps are gathered side by side") {
+  for (const Conv1dCase& c : tap_lanes_cases()) {
+    CHECK_MESSAGE(layers::gathers_taps(problem_of(c), plan_of(c).tile), to_string(c));
+  }
+  CHECK_FALSE(layers::gathers_taps(problem_of({12, 22, 22, 21393, 1, 1, 9}), layers::kTapLanesTile));
+  CHECK_FALSE(layers::gathers_taps(problem_of({12, 22, 22, 21393, 4, 1, 3}), layers::kTapLanesTile));
+}
+
+TEST_CASE("cuda.direct: without tiles, small problems have a block for each multiprocessor") {
+  const auto blocks = [](const Conv1dCase& c) {
+    const Conv1dProblem p = problem_of(c);
+    const int64_t threads = layers::thin_threads(p, output_length(p), kProcessors);
+    CHECK(threads % 32 == 0);
+    CHECK(threads >= 32);
+    CHECK(threads <= layers::kThinThreads);
+    return c.batch * c.groups * ceil_div(output_length(p), threads * layers::kThinPositions);
+  };
+  CHECK(blocks({5, 1, 2, 53051, 15, 3, 9}) >= kProcessors);
+  CHECK(plan_of({5, 1, 2, 53051, 15, 3, 9}).thin);
+  CHECK(blocks({1, 1, 1, 100, 5}) == 1);                     // a warp is not split
+  CHECK(blocks({1, 8, 1, 1 << 20, 3}) == (1 << 20) / 1024);  // enough: whole blocks
+}
+
 TEST_CASE("cuda.direct: long sums of few outputs are cut, others are not") {
   for (const Conv1dCase& c : {Conv1dCase{25, 58, 4, 178, 175}, Conv1dCase{5, 112, 146, 136, 168, 1, 1, 17},
                               Conv1dCase{1, 404, 59, 109, 20}, Conv1dCase{1, 292, 2, 87, 44, 2}}) {

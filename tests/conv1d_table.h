@@ -141,6 +141,17 @@ inline std::vector<Conv1dCase> group_cases() {
   return cases;
 }
 
+// Strides whose taps cuda.direct gathers side by side: kernels and channels that fill no chunk, samples that end within
+// a tile, parts of a sum, groups.
+inline std::vector<Conv1dCase> tap_lanes_cases() {
+  return {{12, 22, 22, 21393, 4, 33, 9, 0},
+          {44, 15, 46, 4369, 10, 5, 16, 1},
+          {35, 10, 35, 7062, 5, 33, 7, CasePadding(60, 9), 1, false, "reflect"},
+          {8, 11, 56, 23785, 9, 1, 12, 3, 1, true, "circular"},
+          {2, 60, 52, 8003, 11, 3, 9, 12},
+          {9, 26, 60, 9001, 6, 2, 5, 4, 2, true, "replicate"}};
+}
+
 // What cuda.few_channels takes: each of its kernels and ways to lay out rows, over several tiles, at odd alignments.
 inline std::vector<Conv1dCase> few_cases() {
   std::vector<Conv1dCase> cases;

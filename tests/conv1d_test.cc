@@ -14,6 +14,7 @@ TEST_CASE("conv1d: channel counts at tile edges") { check_all(channel_cases()); 
 TEST_CASE("conv1d: kernel sizes, dilations and strides") { check_all(geometry_cases()); }
 TEST_CASE("conv1d: groups and depthwise") { check_all(group_cases()); }
 TEST_CASE("conv1d: padding of every mode") { check_all(padding_cases()); }
+TEST_CASE("conv1d: strides and few outputs") { check_all(tap_lanes_cases(), "cuda.direct"); }
 TEST_CASE("conv1d: few channels") { check_all(few_cases(), "cuda.few_channels"); }
 
 // cuda.depthwise makes short rows, and few of them, an output a thread, which leaves out the taps in zeros; the last

@@ -7,10 +7,10 @@
 //   too. Blocks ride grid.x, the tiles of output channels fastest: they share their input in the L2 cache.
 // Shared memory: a ring of Stages chunks of Depth rows of W and X, filled by asynchronous copies while older chunks are
 //   multiplied. W is packed so that a chunk is one contiguous piece. X is gathered, a thread one column (fixed p,
-//   walking down r), a warp 32 consecutive positions of one tap: a load serves as many multiply-adds as the block has
-//   channels, and the taps of a channel meet in the L1 cache, so neither stride, dilation nor kernel size needs a tile
-//   that fits. At the end the ring holds the sums, from which each row is stored by consecutive threads: rows of odd
-//   lengths allow no wider stores.
+//   walking down r), a warp 32 consecutive positions of one tap, or at long strides 8 of four rows, mostly taps, which
+//   share sectors (RowLanes): a load serves as many multiply-adds as the block has channels, and the taps of a channel
+//   meet in the L1 cache, so neither stride, dilation nor kernel size needs a tile that fits. At the end the ring holds
+//   the sums, from which each row is stored by consecutive threads: rows of odd lengths allow no wider stores.
 // Slices: of the smallest tile each warp multiplies a fourth of a chunk's rows, and the parts are added at the end.
 // Parts: where the tiles would not fill the device, blocks sum parts of the reduction each, which go to the workspace
 //   and are added in order by a second kernel (conv1d_direct_plan.h).
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     start_chunk(chunk + T::kStages - 1);
     const float* stage = ring + chunk % T::kStages * T::kStageFloats;
     multiply<T>(stage + first_depth * T::kOutputs + down + lane / 8 * 4,
-                stage + T::kWeightFloats + first_depth * T::kPositions + across + lane % 8 * 4, sums);
+                stage + T::kWeightFloats + first_depth * T::kPitch + across + lane % 8 * 4, sums);
   }
   __pipeline_wait_prior(0);
   __syncthreads();
@@ -157,22 +157,29 @@ std::unique_ptr<Kernel> tiled_kernel(const Conv1dProblem& p, const PrepareArgs& 
       bytes);
 }
 
-template <int Index, int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Slices, int Stages>
+template <int Index, int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Slices, int Stages,
+          int RowLanes = 1>
 std::unique_ptr<Kernel> make(const Conv1dProblem& p, const PrepareArgs& args, const DirectPlan& plan) {
   constexpr int kDepth = kDirectTiles[Index].depth;
-  using Padded = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Slices, kDepth, Stages, true>;
-  using Mirrored = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Slices, kDepth, Stages, false>;
+  using Padded = Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Slices, kDepth, Stages, RowLanes, true>;
+  using Mirrored =
+      Tile<ThreadOutputs, ThreadPositions, WarpsDown, WarpsAcross, Slices, kDepth, Stages, RowLanes, false>;
   static_assert(Padded::kOutputs == kDirectTiles[Index].outputs && Padded::kThreads == kDirectTiles[Index].threads);
   static_assert(Padded::kPositions == kDirectTiles[Index].positions);
   const bool zeros = p.unpadded() || p.padding_mode == PaddingMode::kZeros;
   return zeros ? tiled_kernel<Padded>(p, args, plan) : tiled_kernel<Mirrored>(p, args, plan);
 }
 
+using Maker = std::unique_ptr<Kernel> (*)(const Conv1dProblem&, const PrepareArgs&, const DirectPlan&);
+
 // As in kDirectTiles.
-constexpr std::unique_ptr<Kernel> (*kMakers[])(const Conv1dProblem&, const PrepareArgs&, const DirectPlan&) = {
-    make<0, 8, 8, 4, 2, 1, 3>, make<1, 8, 8, 2, 2, 1, 3>, make<2, 8, 8, 1, 4, 1, 4>,
-    make<3, 4, 8, 1, 4, 1, 4>, make<4, 4, 4, 2, 2, 1, 3>, make<5, 4, 4, 1, 1, 4, 4>};
+constexpr Maker kMakers[] = {make<0, 8, 8, 4, 2, 1, 3>, make<1, 8, 8, 2, 2, 1, 3>, make<2, 8, 8, 1, 4, 1, 4>,
+                             make<3, 4, 8, 1, 4, 1, 4>, make<4, 4, 4, 2, 2, 1, 3>, make<5, 4, 4, 1, 1, 4, 4>};
 static_assert(std::size(kMakers) == std::size(kDirectTiles));
+
+Maker maker(const Conv1dProblem& p, int tile) {
+  return gathers_taps(p, tile) ? make<kTapLanesTile, 4, 4, 2, 2, 1, 3, 4> : kMakers[tile];
+}
 
 std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
   constexpr int64_t kMax = 0x7FFFFF00;
@@ -192,11 +199,12 @@ std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
 }  // namespace direct
 
 Implementation conv1d_direct(const Conv1dProblem& problem, const PrepareArgs& args) {
-  return {"cuda.direct", DeviceType::kCuda, direct::declines(problem, args), [problem, &args] {
-            const DirectPlan plan = plan_direct(problem, args.outputs[0].shape[2], conv1d_multiprocessors(args.device),
-                                                args.workspace_limit);
-            return plan.thin ? conv1d_thin_kernel(problem, args) : direct::kMakers[plan.tile](problem, args, plan);
-          }};
+  return {
+      "cuda.direct", DeviceType::kCuda, direct::declines(problem, args), [problem, &args] {
+        const DirectPlan plan =
+            plan_direct(problem, args.outputs[0].shape[2], conv1d_multiprocessors(args.device), args.workspace_limit);
+        return plan.thin ? conv1d_thin_kernel(problem, args) : direct::maker(problem, plan.tile)(problem, args, plan);
+      }};
 }
 
 }  // namespace strand::layers

@@ -19,11 +19,13 @@ struct Tiled {
   int64_t part_stride = 0;  // from one part's sums to the next's; 0: there is but one part
 };
 
-// `Slices`: of the rows of a chunk, each multiplied by warps of its own.
+// `Slices`: of the rows of a chunk, each multiplied by warps of its own. `RowLanes`: rows that lanes side by side
+// gather.
 template <int ThreadOutputs, int ThreadPositions, int WarpsDown, int WarpsAcross, int Slices, int Depth, int Stages,
-          bool Zeros>
+          int RowLanes, bool Zeros>
 struct Tile {
   static constexpr bool kZeros = Zeros;  // padding, if any, is zeros
+  static constexpr int kRowLanes = RowLanes;
   static constexpr int kThreadOutputs = ThreadOutputs;
   static constexpr int kThreadPositions = ThreadPositions;
   static constexpr int kWarpsAcross = WarpsAcross;
@@ -36,8 +38,10 @@ struct Tile {
   static constexpr int kWarpPositions = 8 * ThreadPositions;
   static constexpr int kOutputs = kWarpOutputs * WarpsDown;
   static constexpr int kPositions = kWarpPositions * WarpsAcross;
+  // From one row of X to the next: what lanes side by side write lies in different banks.
+  static constexpr int kPitch = kPositions + (RowLanes > 1 ? 32 / RowLanes : 0);
   static constexpr int kWeightFloats = Depth * kOutputs;  // a stage
-  static constexpr int kStageFloats = Depth * (kOutputs + kPositions);
+  static constexpr int kStageFloats = kWeightFloats + Depth * kPitch;
   static constexpr int kSharedFloats = Stages * kStageFloats;
   // A multiprocessor: 16 warps, 128 registers a thread; or twice as many of few sums.
   static constexpr int kBlocks = (Slices > 1 ? 1024 : 512) / kThreads;
@@ -45,7 +49,8 @@ struct Tile {
   static_assert(ThreadOutputs % 4 == 0 && ThreadPositions % 4 == 0);
   static_assert(kSharedFloats * sizeof(float) <= 48 * 1024);
   static_assert(kThreads / 32 * 16 * kWarpPositions <= kSharedFloats, "the store path fits the ring");
-  static_assert(kThreads % kPositions == 0 || kPositions % kThreads == 0);
+  static constexpr int kColumnThreads = kThreads / RowLanes;  // that gather a row
+  static_assert(kColumnThreads % kPositions == 0 || kPositions % kColumnThreads == 0);
   static_assert(Depth % Slices == 0 && (Slices == 1 || (kSliceWarps == 1 && kOutputs == 16 && kPositions == 32)));
 };
 
@@ -80,8 +85,9 @@ __device__ __forceinline__ void copy_async(float* target, const float* source, b
 // group's first channel, and fit 32 bits (see declines).
 template <class T>
 struct Gather {
-  static constexpr int kColumns = T::kPositions > T::kThreads ? T::kPositions / T::kThreads : 1;
-  static constexpr int kStep = T::kThreads > T::kPositions ? T::kThreads / T::kPositions : 1;
+  static constexpr int kAcross = T::kColumnThreads;
+  static constexpr int kColumns = T::kPositions > kAcross ? T::kPositions / kAcross : 1;
+  static constexpr int kStep = T::kRowLanes * (kAcross > T::kPositions ? kAcross / T::kPositions : 1);
 
   const float* base;
   Column columns[kColumns];
@@ -92,6 +98,7 @@ struct Gather {
   uint32_t step;       // of offset a step, without a carry
   uint32_t carry;      // of offset where the tap wraps around
   int tap_step;
+  int to;  // where the first value goes, in floats
 
   // Waits for the whole block.
   __device__ Gather(const Tiled& conv, const float* x, int64_t group, int64_t position, int first_row) {
@@ -99,14 +106,17 @@ struct Gather {
     const int taps = static_cast<int>(p.kernel_size);
     const int64_t first_sample = position / conv.out_length;
     base = x + (first_sample * p.in_channels + group * p.group_in()) * p.length;
+    const int unit = static_cast<int>(threadIdx.x) / T::kRowLanes;
+    const int column = unit % T::kPositions;
     for (int i = 0; i < kColumns; ++i) {
       // Past the end the last column is gathered again, and not stored.
-      columns[i] = column_at(conv, first_sample,
-                             min(position + threadIdx.x % T::kPositions + i * T::kThreads, conv.positions - 1));
+      columns[i] = column_at(conv, first_sample, min(position + column + i * kAcross, conv.positions - 1));
       inside = inside && columns[i].count == static_cast<unsigned>(taps);
     }
     inside = __syncthreads_and(static_cast<int>(inside)) != 0;
-    row = first_row + static_cast<int>(threadIdx.x) / T::kPositions;
+    const int depth = unit / T::kPositions * T::kRowLanes + static_cast<int>(threadIdx.x) % T::kRowLanes;
+    to = depth * T::kPitch + column;
+    row = first_row + depth;
     tap = row % taps;
     offset = static_cast<uint32_t>(row / taps * p.length + tap * p.dilation);
     tap_step = kStep % taps;
@@ -114,7 +124,7 @@ struct Gather {
     carry = static_cast<uint32_t>(p.length - taps * p.dilation);
   }
 
-  // Starts copying Depth rows into `target` [Depth, kPositions]. `end`: the row after them.
+  // Starts copying Depth rows into `target` [Depth, kPitch]. `end`: the row after them.
   __device__ void chunk(const Tiled& conv, float* target, int end) {
     if (inside && end <= static_cast<int>(conv.problem.reduction())) {
       copy<true>(conv, target);
@@ -128,16 +138,16 @@ struct Gather {
   __device__ __forceinline__ void copy(const Tiled& conv, float* target) {
     const Conv1dProblem& p = conv.problem;
     const int rows = static_cast<int>(p.reduction());
-    target += threadIdx.x;
+    target += to;
 #pragma unroll
     for (int d = 0; d < T::kDepth; d += kStep) {
 #pragma unroll
       for (int i = 0; i < kColumns; ++i) {
         const Column& column = columns[i];
-        float* to = target + d * T::kPositions + i * T::kThreads;
+        float* value = target + d * T::kPitch + i * kAcross;
         uint32_t at = column.first + offset;
         if constexpr (Inside) {
-          __pipeline_memcpy_async(to, base + at, sizeof(float));
+          __pipeline_memcpy_async(value, base + at, sizeof(float));
         } else {
           // Rows past the reduction's end are zeros, and so are their weights.
           bool there = row < rows;
@@ -148,7 +158,7 @@ struct Gather {
             const int64_t position = column.time + tap * p.dilation;
             at += static_cast<uint32_t>(source_index(position, p.length, p.padding_mode) - position);
           }
-          copy_async(to, base + (there ? at : 0), there);
+          copy_async(value, base + (there ? at : 0), there);
         }
       }
       row += kStep;
@@ -189,7 +199,7 @@ __device__ void multiply(const float* weights, const float* samples,
     }
 #pragma unroll
     for (int j = 0; j < T::kThreadPositions; j += 4) {
-      *reinterpret_cast<float4*>(x + j) = *reinterpret_cast<const float4*>(samples + d * T::kPositions + j * 8);
+      *reinterpret_cast<float4*>(x + j) = *reinterpret_cast<const float4*>(samples + d * T::kPitch + j * 8);
     }
 #pragma unroll
     for (int i = 0; i < T::kThreadOutputs; ++i) {

@@ -1,6 +1,7 @@
 #include "layers/conv1d/conv1d_direct_plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "engine/checked.h"
@@ -22,19 +23,20 @@ constexpr double kPartsSeconds = 2.2e-6;        // of a second launch
 constexpr double kPartsBytes = 3.9e12;          // a second, of parts that are written and read again, from the L2 cache
 constexpr double kTiled = 1.08;                 // of all this: what the fit's mean leaves out
 constexpr double kThinMemory = 1.4;             // as kMemory, of the thin kernel
-constexpr double kThinStepSeconds = 0.3e-6;     // that a step of it takes at least, alone
+constexpr double kThinStepSeconds = 0.3e-6;     // that a step of it takes at least
 constexpr int64_t kMostParts = 64;
 constexpr int64_t kFewestChunks = 2;  // a part
 constexpr double kClock = 1.75e9;
 constexpr int64_t kMaxGrid = 0x7FFFFFFF;
 
 // Fills in the plan's times.
-void expect(const Conv1dProblem& p, int64_t out_length, const DirectTile& tile, int processors, DirectPlan& plan) {
+void expect(const Conv1dProblem& p, int64_t out_length, int processors, DirectPlan& plan) {
+  const DirectTile& tile = kDirectTiles[plan.tile];
   const int64_t blocks = direct_blocks(p, out_length, tile, plan.parts);
   const auto waves = static_cast<double>(ceil_div(blocks, processors));
   // What neighbouring positions read lies apart by the stride: so many more lines of the first-level cache.
-  const double element =
-      kGatherSeconds + kGatherStrideSeconds * static_cast<double>(std::min(p.stride, kMostStride) - 1);
+  const int64_t apart = gathers_taps(p, plan.tile) ? 1 : std::min(p.stride, kMostStride);
+  const double element = kGatherSeconds + kGatherStrideSeconds * static_cast<double>(apart - 1);
   const double gather = element * tile.depth * tile.positions;
   const double chunk = double(tile.depth) * tile.outputs * tile.positions / (kMultiplyAdds * tile.share) + gather;
   // Blocks that share a multiprocessor wait for memory at the same time.
@@ -68,7 +70,7 @@ DirectPlan plan_tile(const Conv1dProblem& p, int64_t out_length, int processors,
     DirectPlan plan{false, tile, parts, ceil_div(chunks, parts), 0, 0};
     // No part is empty.
     if (ceil_div(chunks, plan.part_chunks) != parts) continue;
-    expect(p, out_length, shape, processors, plan);
+    expect(p, out_length, processors, plan);
     if (parts == 1 || plan.seconds < best.seconds) best = plan;
   }
   return best;
@@ -78,16 +80,35 @@ DirectPlan plan_tile(const Conv1dProblem& p, int64_t out_length, int processors,
 double thin_seconds(const Conv1dProblem& p, int64_t out_length, int processors) {
   constexpr double kResident = 1024;  // threads a multiprocessor
   constexpr double kWarpsAtOnce = kResident / 32 / 4;
-  const int64_t threads = std::min<int64_t>(kThinThreads, round_up(ceil_div(out_length, kThinPositions), 32));
+  const int64_t threads = thin_threads(p, out_length, processors);
   const double rows = static_cast<double>(p.batch * p.groups) *
                       static_cast<double>(ceil_div(out_length, threads * kThinPositions) * threads);
   const double waves = std::ceil(rows / (kResident * processors));
-  const double issue = kWarpsAtOnce * (12 + kThinPositions * static_cast<double>(p.group_out())) / kClock;
-  const double seconds = static_cast<double>(p.reduction()) * waves * std::max(issue, kThinStepSeconds);
+  const auto outputs = static_cast<double>(p.group_out());
+  const double issue = kWarpsAtOnce * (12 + kThinPositions * outputs) / kClock;
+  // Where all threads fit at once: a channel's way from memory, and a step's from the first-level cache.
+  constexpr double kChannel = 0.45e-6;
+  constexpr double kStep = 0.06e-6;
+  constexpr double kOutput = 0.025e-6;
+  constexpr int64_t kNear = 4;
+  constexpr double kApart = 1.6;  // where taps share few lines of it
+  const double computed = static_cast<double>(std::bit_ceil(static_cast<uint64_t>(p.group_out())));
+  const double near = p.dilation > kNear ? kApart : 1;
+  const double alone = kChannel / static_cast<double>(p.kernel_size) + near * (kStep + kOutput * computed);
+  const double step = waves > 1 ? kThinStepSeconds : std::min(alone, 2 * kThinStepSeconds);
+  const double seconds = static_cast<double>(p.reduction()) * waves * std::max(issue, step);
   return kLaunchSeconds + std::max(seconds, kThinMemory * memory_seconds(p, out_length));
 }
 
 }  // namespace
+
+int64_t thin_threads(const Conv1dProblem& p, int64_t out_length, int processors) {
+  constexpr int64_t kWarp = 32;
+  int64_t threads = std::min<int64_t>(kThinThreads, round_up(ceil_div(out_length, kThinPositions), kWarp));
+  const auto blocks = [&] { return p.batch * p.groups * ceil_div(out_length, threads * kThinPositions); };
+  while (threads > kWarp && blocks() < processors) threads = round_up(threads / 2, kWarp);
+  return threads;
+}
 
 bool direct_indices_fit(const Conv1dProblem& p, int64_t out_length) {
   constexpr int64_t kMostPositions = 256;  // of a tile

@@ -28,6 +28,14 @@ constexpr DirectTile kDirectTiles[] = {
     {32, 64, 16, 128, 0.65, 0.68e-6, 512},   {16, 32, 32, 128, 0.41, 0.44e-6, 1024},
 };
 
+// At a stride neighbouring positions lie in sectors of their own, which taps share. Four lanes then gather four rows of
+// one position, of the tile for few outputs and few positions, whose input is what moves.
+constexpr int kTapLanesTile = 4;
+constexpr bool gathers_taps(const Conv1dProblem& p, int tile) {
+  constexpr int64_t kLongStride = 4;
+  return tile == kTapLanesTile && p.kernel_size > 1 && p.stride >= kLongStride;
+}
+
 constexpr int64_t kThinOutputs = 8;    // a group, at most, of the kernel without tiles
 constexpr int kThinPositions = 4;      // a thread
 constexpr int64_t kThinThreads = 256;  // a block, at most
@@ -44,6 +52,9 @@ struct DirectPlan {
 // The least expected time. A reduction is cut where the outputs alone would leave multiprocessors idle; what the parts
 // need stays below `workspace_limit` bytes.
 DirectPlan plan_direct(const Conv1dProblem& problem, int64_t out_length, int processors, int64_t workspace_limit);
+
+// Threads of a block of the kernel without tiles: a row's, or fewer where blocks would leave multiprocessors idle.
+int64_t thin_threads(const Conv1dProblem& problem, int64_t out_length, int processors);
 
 // Whether 32 bits count the values of all samples that a tile's positions lie in: the tiled kernel's indices do.
 bool direct_indices_fit(const Conv1dProblem& problem, int64_t out_length);

@@ -130,7 +130,7 @@ Conv1dWeights pack(const Conv1dProblem& p, const PrepareArgs& args) {
 template <int Outputs>
 std::unique_ptr<Kernel> thin_kernel(const Conv1dProblem& problem, const PrepareArgs& args) {
   Thin conv{problem, args.outputs[0].shape[2], 0};
-  const int64_t threads = std::min<int64_t>(kThinThreads, round_up(ceil_div(conv.out_length, kThinPositions), 32));
+  const int64_t threads = thin_threads(problem, conv.out_length, conv1d_multiprocessors(args.device));
   conv.row_tiles = ceil_div(conv.out_length, threads * kThinPositions);
   const int64_t tiles = problem.batch * problem.groups * conv.row_tiles;
   return function_kernel(

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include "engine/checked.h"
 #include "layers/conv1d/conv1d_wgmma.h"
@@ -38,14 +39,15 @@ bool may_be_turned(const Conv1dProblem& p) {
 
 int to_int(int64_t value) { return static_cast<int>(value); }
 
-// Values between a boundary of 16 bytes and a stage's first position, at most: all tiles begin at multiples of 8.
+// Values between a boundary of 16 bytes and a stage's first position, at most: all tiles begin at multiples of 8, and
+// rows at those of what their length and a piece have in common.
 int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
   const int64_t piece = g.piece();
-  if (p.length % piece != 0) return piece - 1;
+  const int64_t step = std::gcd(p.length, piece);
   int64_t largest = 0;
   for (int stage = 0; stage < g.tap_stages; ++stage) {
     const int64_t start = int64_t{stage} * g.stage_taps * p.dilation - p.pad_left;
-    largest = std::max(largest, (start % piece + piece) % piece);
+    largest = std::max(largest, piece - step + (start % step + step) % step);
   }
   return largest;
 }
