@@ -21,8 +21,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kMaxBlocks = 4096;
-constexpr double kWarmUpMs = 20;  // of work before a measurement: clocks remember what ran before, and idling
-constexpr int kMostWarmUps = 1000;
 constexpr double kPreciseMs = 2;       // a measurement shorter than this is made of more bodies
 constexpr double kLongMs = 200;        // of all repeats: long bodies, which vary less, get fewer of them
 constexpr int64_t kMostBodies = 2048;  // in one graph
@@ -248,8 +246,7 @@ class CudaBenchDevice final : public BenchDevice {
 
   template <class Work>
   double median(const Stopwatch& stopwatch, Work&& work, int repeats) const {
-    double spent = 0;
-    for (int i = 0; i < kMostWarmUps && spent < kWarmUpMs; ++i) spent += stopwatch.milliseconds(work);
+    work();  // warm-up
     std::vector<double> times;
     for (int i = 0; i < repeats; ++i) times.push_back(stopwatch.milliseconds(work));
     return percentile(times, 50);

@@ -13,7 +13,6 @@ import time
 
 import torch
 
-WARM_UP_MS = 20  # of work before a measurement
 PRECISE_MS = 2
 MOST_CALLS = 2048
 
@@ -70,9 +69,7 @@ def median_ms(body, device, sets, repeats):
             once = _events(lambda: body(0))
             count = 1 if once >= PRECISE_MS else min(MOST_CALLS, max(math.ceil(PRECISE_MS / max(once, 1e-4)), sets))
             work = _replay(body, count)
-            spent = 0
-            while spent < WARM_UP_MS:
-                spent += _events(work)
+            work()
             return statistics.median(_events(work) for _ in range(repeats)) / count
 
 
