@@ -81,7 +81,7 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
   constexpr double kItem = 1.2e-9;        // an octet row that is converted
   constexpr double kFlatItem = 1e-9;      // the same of flat octets, their number rounded up to four
   constexpr double kFlatRaw = 6e-11;      // a raw value
-  constexpr double kFlatFollowed = 1.25;  // of flat octets, where weights follow
+  constexpr double kFlatFollowed = 1.25;  // of flat octets for up to 64 outputs, where weights follow
   constexpr int64_t kManyOutputs = 16;
   constexpr double kWasted = 1.7;  // of one product, as measured: 64 rows of it for fewer than 16 outputs
   constexpr double kStore = 2e-6;  // of a tile of 128 x 128
@@ -99,7 +99,8 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
   if (g.layout == wgmma::Layout::kSlide) {
     converted = 1 + (stages - 1) * static_cast<double>(p.dilation) / static_cast<double>(out_length);
   }
-  const double slower = (wasted ? kWasted : 1) * (g.flat && !g.resident ? kFlatFollowed : 1);
+  const bool flat_followed = g.flat && !g.resident && p.group_out() <= 64;
+  const double slower = (wasted ? kWasted : 1) * (flat_followed ? kFlatFollowed : 1);
   const double convert = slower * converted * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
   // Of a tall tile; those that have no channels cost nothing where thread blocks have all blocks of channels in turn.
   double halves = g.layout == wgmma::Layout::kTall ? 2 : 1;
