@@ -127,6 +127,13 @@ TEST_CASE("bench --conv1d --random holds random problems to the double loop") {
   INFO(text.out, text.err);
   CHECK(text.code == 0);
   CHECK(contains(text.out, "30 problems: 30 right, 0 wrong, 0 skipped"));
+  // Each as it is measured, then ten of them.
+  const size_t slowest = text.out.find("\nThe slowest:\n");
+  REQUIRE(slowest != std::string::npos);
+  for (int i = 0; i < 30; ++i) CHECK(text.out.find("random" + std::to_string(i) + " ") < slowest);
+  int again = 0;
+  for (size_t at = slowest; (at = text.out.find("\nrandom", at + 1)) != std::string::npos;) ++again;
+  CHECK(again == 10);
   std::vector<std::string> json_line = line;
   json_line.emplace_back("--json");
   const auto once = nlohmann::json::parse(run_strand(json_line).out);

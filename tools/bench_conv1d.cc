@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
@@ -108,13 +109,13 @@ void print_json(const Machine& machine, const Peaks& peaks, const std::vector<Ca
 int bench_conv1d(const BenchOptions& options) {
   const Device device = parse_device(options.network.device);
   const bool random = options.random > 0;
-  const bool by_case = !random && !options.sweep;
+  const bool one_by_one = !options.json && !options.sweep;
   std::vector<ConvCase> cases = make_cases(options, device);
   const OtherTimes others = read_times(options.pytorch);
   const auto bench_device = make_bench_device(device, options.network.threads);
   const Machine machine = describe_machine(device);
   const Peaks peaks = bench_device->measure_peaks(options.repeats > 0 ? options.repeats : kDefaultRepeats);
-  const Table table = make_case_table();
+  const Table table = random ? make_random_table() : make_case_table();
   const Precision precision = request_of(options).precision;
   if (precision == Precision::kFloat64) {
     throw Error(ErrorCategory::kUnsupported, "precision float64 is the reference's, which is not timed here");
@@ -124,7 +125,7 @@ int bench_conv1d(const BenchOptions& options) {
     fmt::print("precision {} (eps {}), stored as {}\n", to_string(precision), eps_of(precision),
                to_string(request_of(options).stored(device)));
   }
-  if (!options.json && by_case) fmt::print("{}", table.header());
+  if (one_by_one) fmt::print("{}", table.header());
   // Many cases take minutes: what was measured by then is told.
   stop_on_signals();
   std::vector<CaseResult> results;
@@ -132,7 +133,9 @@ int bench_conv1d(const BenchOptions& options) {
     if (stopped()) break;
     results.push_back(run_case(*bench_device, std::move(conv_case), peaks, options));
     add_times(others, results.back());
-    if (!options.json && by_case) print_case(table, results.back());
+    if (!one_by_one) continue;
+    (random ? print_random : print_case)(table, results.back());
+    std::fflush(stdout);  // whatever ends the next one
   }
   if (options.json) {
     print_json(machine, peaks, results);

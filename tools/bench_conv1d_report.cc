@@ -101,6 +101,21 @@ bool is_right(const CaseResult& result) {
   return result.picked() != nullptr && std::ranges::all_of(result.timings, &ConvTiming::kept_promise);
 }
 
+// The cells of make_random_table.
+std::vector<std::string> random_row(const CaseResult& result) {
+  const ConvTiming* ours = result.picked();
+  const ConvTiming* cudnn = result.fastest("cudnn float32");
+  std::vector<std::string> row = {result.conv_case.name, to_string(result.conv_case.sizes)};
+  if (ours == nullptr) return row;
+  for (std::string cell : {ours->implementation, format_ms(ours->milliseconds),
+                           fmt::format("{:.1f} %", 100 * result.floor.ms() / ours->milliseconds),
+                           cudnn == nullptr ? "-" : format_ms(cudnn->milliseconds),
+                           cudnn == nullptr ? "-" : fmt::format("{:.2f}", slowness(result)), format_error(*ours)}) {
+    row.push_back(std::move(cell));
+  }
+  return row;
+}
+
 }  // namespace
 
 bool is_ours(const ConvTiming& timing) {
@@ -214,11 +229,31 @@ void print_summary(const std::vector<CaseResult>& results) {
   print_means(results, "fastest", fastest_of_ours);
 }
 
+Table make_random_table() {
+  return Table({{"problem", Align::kLeft, 9},
+                {"sizes", Align::kLeft, 52},
+                {"picked", Align::kLeft, 17},
+                {"time", Align::kRight, 10},
+                {"of floor"},
+                {"cuDNN float32", Align::kRight, 10},
+                {"ours / cuDNN"},
+                {"error"}});
+}
+
+void print_random(const Table& table, const CaseResult& result) {
+  if (result.skipped.empty()) {
+    fmt::print("{}", table.line(random_row(result)));
+  } else {
+    fmt::print("{}: skipped: {}\n", result.conv_case.name, result.skipped);
+  }
+}
+
 void print_worst(const std::vector<CaseResult>& results) {
   std::vector<const CaseResult*> order;
   int64_t skipped = 0;
   int64_t wrong = 0;
   int64_t slow = 0;
+  fmt::print("\n");
   for (const CaseResult& result : results) {
     if (!result.skipped.empty()) {
       ++skipped;
@@ -234,23 +269,11 @@ void print_worst(const std::vector<CaseResult>& results) {
     }
   }
   std::ranges::sort(order, [](const CaseResult* a, const CaseResult* b) { return slowness(*a) > slowness(*b); });
-  Table table({{"worst", Align::kLeft},
-               {"problem", Align::kLeft},
-               {"picked", Align::kLeft},
-               {"time"},
-               {"of floor"},
-               {"cuDNN float32"},
-               {"ours / cuDNN"},
-               {"error"}});
+  fmt::print("The slowest:\n");
+  Table table = make_random_table();
   for (const CaseResult* result : order) {
-    const ConvTiming* ours = result->picked();
     if (table.rows() == kWorst) break;
-    if (ours == nullptr) continue;
-    const ConvTiming* cudnn = result->fastest("cudnn float32");
-    table.add({result->conv_case.name, to_string(result->conv_case.sizes), ours->implementation,
-               format_ms(ours->milliseconds), fmt::format("{:.1f} %", 100 * result->floor.ms() / ours->milliseconds),
-               cudnn == nullptr ? "-" : format_ms(cudnn->milliseconds),
-               cudnn == nullptr ? "-" : fmt::format("{:.2f}", slowness(*result)), format_error(*ours)});
+    if (result->picked() != nullptr) table.add(random_row(*result));
   }
   fmt::print("{}\n", table.text());
   print_means(results, "picked", [](const CaseResult& result) { return result.picked(); });

@@ -41,9 +41,12 @@ bool is_ours(const ConvTiming& timing);
 
 Floor floor_of(const ConvSizes& sizes, const Peaks& peaks, DType stored, Precision precision);
 
+// For cases that are printed one by one: a block of rows each, or for random problems a row.
 Table make_case_table();
+Table make_random_table();
 void print_head(const Machine& machine, const Peaks& peaks);
 void print_case(const Table& table, const CaseResult& result);
+void print_random(const Table& table, const CaseResult& result);
 // A row a case: the picked one beside cuDNN's and PyTorch's; geometric means.
 void print_summary(const std::vector<CaseResult>& results);
 // For random problems: how many were right, and the ten that are slowest beside cuDNN or, without it, the floor.
