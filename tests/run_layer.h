@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/buffer.h"
@@ -214,14 +216,23 @@ struct Truth {
   double factor = 4;
 };
 
+// As many as there are cores where there is much to compute: its loops take most of the time of tests on a GPU.
+inline int reference_threads(std::span<const TensorType> outputs) {
+  constexpr int64_t kMuch = 1 << 14;
+  int64_t elements = 0;
+  for (const TensorType& output : outputs) elements += output.shape.elements();
+  return elements < kMuch ? 1 : std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 8);
+}
+
 inline Truth reference_truth(const layers::Layer& layer, std::span<const Tensor> inputs, const Parameters& parameters) {
   Truth truth;
-  truth.values = run_implementation(layer, "cpu.reference", inputs, parameters, DType::kFloat64);
   const PreparedLayer prepared(layer, inputs, parameters, DType::kFloat64, {});
+  const int threads = reference_threads(prepared.output_types());
+  truth.values = run_implementation(layer, "cpu.reference", inputs, parameters, DType::kFloat64, threads);
   const layers::ErrorBound bound = layer.error_bound(prepared.args());
   truth.factor = bound.factor;
   if (bound.scale != nullptr) {
-    truth.scales = run_kernel(*bound.scale, converted(inputs, DType::kFloat64), prepared.output_types(), {});
+    truth.scales = run_kernel(*bound.scale, converted(inputs, DType::kFloat64), prepared.output_types(), {}, threads);
     return truth;
   }
   for (const Tensor& value : truth.values) {
