@@ -178,6 +178,13 @@ TEST_CASE("eight rows of outputs are staged apart from the next where sums are s
   CHECK(plan(slides).slots == 3);
 }
 
+TEST_CASE("rows have room for what may lie before a stage's first position, and no more") {
+  const auto slots = [](int64_t length) { return plan(walk_problem(64, 128, length, 3, 3, 4, 0)).slots; };
+  CHECK(slots(524280) == 4);
+  CHECK(slots(524286) == 4);  // two values at most
+  CHECK(slots(524285) == 3);  // three
+}
+
 TEST_CASE("chains have every tile of a row once, each a dilation after the one before it") {
   for (const int count : {1, 2, 3, 8, 32}) {
     for (const int tiles : {1, 2, 3, 7, 31, 32, 33, 64, 65, 1250}) {

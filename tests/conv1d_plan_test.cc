@@ -181,6 +181,11 @@ TEST_CASE("conv1d: what was measured to be fastest comes first") {
   check_first_on_cuda({1, 70, 60, 58273, 2, 1, 6}, "cuda.direct");
   check_first_on_cuda({1, 13, 13, 2066694, 37, 56, 14}, "cuda.direct");
   check_first_on_cuda({28, 6, 3, 19898, 26, 236}, "cuda.direct");
+  check_first_on_cuda({11, 30, 45, 93706, 12, 33, 14}, "cuda.direct");  // cuda.wgmma: 1.56 times cuDNN's
+  check_first_on_cuda({16, 100, 30, 30001, 6, 40, 6}, "cuda.direct");   // 1.33
+  check_first_on_cuda({28, 79, 61, 6899, 5, 1, 4}, "cuda.direct");      // cuda.tensor: 1.42
+  check_first_on_cuda({35, 10, 35, 7062, 5, 33, 7}, "cuda.direct");     // 1.69
+  check_first_on_cuda({16, 32, 64, 480000, 4, 1, 2, 1}, "cuda.wgmma");
   check_first_on_cuda({29, 10, 7, 62014, 32, 2895, 1, 14878}, "cuda.direct");
 }
 

@@ -216,7 +216,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       CHECK(g.slots <= kMaxSlots);
       CHECK(g.steps <= kMaxSteps);
       CHECK(g.octets * 8 <= kMaxElements);
-      CHECK(g.pitch >= g.positions + largest_lead(p, g));
+      CHECK(g.pitch == round_up(g.positions + largest_lead(p, g), g.piece()));  // all, and no more
       CHECK(g.raw_bytes + g.parts() * g.part_bytes <= g.slot_bytes);
       CHECK(g.stage_channels * g.pitch * element_bytes <= (g.flat ? g.raw_bytes : g.slot_bytes));
       CHECK((g.resident ? g.total_steps() : g.chunk_steps) * g.step_bytes() <= g.weight_slot_bytes);

@@ -172,14 +172,15 @@ std::unique_ptr<Kernel> make(const Conv1dProblem& p, const PrepareArgs& args, co
 
 using Maker = std::unique_ptr<Kernel> (*)(const Conv1dProblem&, const PrepareArgs&, const DirectPlan&);
 
+template <int RowLanes>
+constexpr Maker kFewPositions = make<kTapLanesTile, 4, 4, 2, 2, 1, 3, RowLanes>;
+
 // As in kDirectTiles.
 constexpr Maker kMakers[] = {make<0, 8, 8, 4, 2, 1, 3>, make<1, 8, 8, 2, 2, 1, 3>, make<2, 8, 8, 1, 4, 1, 4>,
-                             make<3, 4, 8, 1, 4, 1, 4>, make<4, 4, 4, 2, 2, 1, 3>, make<5, 4, 4, 1, 1, 4, 4>};
+                             make<3, 4, 8, 1, 4, 1, 4>, kFewPositions<1>,          make<5, 4, 4, 1, 1, 4, 4>};
 static_assert(std::size(kMakers) == std::size(kDirectTiles));
 
-Maker maker(const Conv1dProblem& p, int tile) {
-  return gathers_taps(p, tile) ? make<kTapLanesTile, 4, 4, 2, 2, 1, 3, 4> : kMakers[tile];
-}
+Maker maker(const Conv1dProblem& p, int tile) { return gathers_taps(p, tile) ? kFewPositions<4> : kMakers[tile]; }
 
 std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
   constexpr int64_t kMax = 0x7FFFFF00;

@@ -66,6 +66,7 @@ double tensor_seconds(const Conv1dProblem& p, int64_t out_length, int processors
   constexpr double kMemory = 1.6;          // of the time that bytes take at best
   constexpr double kStep = 60e-9;          // of the reduction, where nothing hides its way
   constexpr double kGathered = 3.5;        // where single positions are copied
+  // From half a sector on a stride was as slow.
   const bool gathered = has_far_taps(p) || 2 * p.stride >= kSector;
   const double multiply = (gathered ? kGathered : 1) *
                           product({p.batch, p.groups * round_up(p.group_out(), 64), out_length, p.reduction()}) /
@@ -81,7 +82,8 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
   constexpr double kItem = 1.2e-9;        // an octet row that is converted
   constexpr double kFlatItem = 1e-9;      // the same of flat octets, their number rounded up to four
   constexpr double kFlatRaw = 6e-11;      // a raw value
-  constexpr double kFlatFollowed = 1.25;  // of flat octets for up to 64 outputs, where weights follow
+  constexpr double kFlatFollowed = 1.25;  // of flat octets, where weights follow and outputs are few
+  constexpr int64_t kMostOutputs = 64;    // as measured; of more it was not
   constexpr int64_t kManyOutputs = 16;
   constexpr double kWasted = 1.7;  // of one product, as measured: 64 rows of it for fewer than 16 outputs
   constexpr double kStore = 2e-6;  // of a tile of 128 x 128
@@ -99,7 +101,7 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
   if (g.layout == wgmma::Layout::kSlide) {
     converted = 1 + (stages - 1) * static_cast<double>(p.dilation) / static_cast<double>(out_length);
   }
-  const bool flat_followed = g.flat && !g.resident && p.group_out() <= 64;
+  const bool flat_followed = g.flat && !g.resident && p.group_out() <= kMostOutputs;
   const double slower = (wasted ? kWasted : 1) * (flat_followed ? kFlatFollowed : 1);
   const double convert = slower * converted * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
   // Of a tall tile; those that have no channels cost nothing where thread blocks have all blocks of channels in turn.
