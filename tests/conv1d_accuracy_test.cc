@@ -19,11 +19,10 @@ bool takes(const layers::Layer& layer, std::string_view name, std::span<const Te
 }
 
 TEST_CASE("conv1d: accuracy on data of many kinds") {
-  std::vector<Conv1dCase> cases = {{2, 64, 128, 1300, 3, 4, 3, 0},
-                                   {2, 32, 40, 3000, 11, 5, 1, 25},
-                                   {1, 4, 70, 2000, 15, 1, 1, 7},
-                                   {2, 24, 16, 1500, 3, 128, 1, 0},
-                                   {2, 2, 40, 1501, 6, 1, 1, 3}};
+  std::vector<Conv1dCase> cases = {{2, 64, 128, 1300, 3, 4, 3, 0}, {2, 32, 40, 3000, 11, 5, 1, 25},
+                                   {1, 4, 70, 2000, 15, 1, 1, 7},  {2, 24, 16, 1500, 3, 128, 1, 0},
+                                   {2, 2, 40, 1501, 6, 1, 1, 3},   {1, 16, 64, 2000, 1, 1, 1, 0},
+                                   {2, 3, 40, 2001, 7, 1, 1, 3}};
   // Of so many positions that these are the rows of cuda.wgmma's products.
   if (cuda_available()) cases.push_back({64, 24, 16, 1041, 5, 1, 1, 2});
   draw_all("error / (eps * sum |w x|)", cases, [](const Conv1dCase& c, const Kind& kind, const Drawn& drawn) {

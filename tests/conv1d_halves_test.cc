@@ -173,6 +173,8 @@ void check_all(const std::vector<Conv1dCase>& cases, const std::string& required
 TEST_CASE("conv1d in halves: channel counts at tile edges") { check_all(channel_cases()); }
 TEST_CASE("conv1d in halves: kernel sizes, dilations and strides") { check_all(geometry_cases()); }
 TEST_CASE("conv1d in halves: groups and depthwise") { check_all(group_cases()); }
+TEST_CASE("conv1d in halves: short sums on tensor cores") { check_all(short_sum_cases()); }
+TEST_CASE("conv1d in halves: depthwise by windows") { check_all(window_cases()); }
 // So many that cuda.depthwise goes by rows.
 TEST_CASE("conv1d in halves: depthwise with long rows") {
   check_all(

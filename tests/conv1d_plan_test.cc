@@ -9,6 +9,7 @@
 
 #include "engine/checked.h"
 #include "engine/cuda_runtime.h"
+#include "layers/conv1d/conv1d_depthwise.h"
 #include "layers/conv1d/conv1d_direct_plan.h"
 #include "layers/conv1d/conv1d_few.h"
 #include "tests/conv1d_table.h"
@@ -101,11 +102,19 @@ TEST_CASE("cuda.direct: tiles that fit the outputs") {
 }
 
 TEST_CASE("cuda.direct: strides whose taps are gathered side by side") {
+  int of_tile[std::size(kDirectTiles)] = {};
   for (const Conv1dCase& c : tap_lanes_cases()) {
-    CHECK_MESSAGE(layers::gathers_taps(problem_of(c), plan_of(c).tile), to_string(c));
+    const DirectPlan plan = plan_of(c);
+    CHECK_MESSAGE(layers::gathers_taps(problem_of(c), plan.tile), to_string(c));
+    ++of_tile[plan.tile];
   }
-  CHECK_FALSE(layers::gathers_taps(problem_of({12, 22, 22, 21393, 1, 1, 9}), layers::kTapLanesTile));
-  CHECK_FALSE(layers::gathers_taps(problem_of({12, 22, 22, 21393, 4, 1, 3}), layers::kTapLanesTile));
+  CHECK(of_tile[4] >= 4);  // both tiles that do
+  CHECK(of_tile[5] >= 4);
+  for (int tile = 0; tile < static_cast<int>(std::size(kDirectTiles)); ++tile) {
+    CHECK(layers::gathers_taps(problem_of({12, 22, 22, 21393, 4, 1, 2}), tile) == (tile >= 4));
+    CHECK_FALSE(layers::gathers_taps(problem_of({12, 22, 22, 21393, 4, 1, 1}), tile));
+    CHECK_FALSE(layers::gathers_taps(problem_of({12, 22, 22, 21393, 1, 1, 9}), tile));
+  }
 }
 
 TEST_CASE("cuda.direct: without tiles, small problems have a block for each multiprocessor") {
@@ -132,6 +141,52 @@ TEST_CASE("cuda.direct: long sums of few outputs are cut, others are not") {
   for (const Conv1dCase& c : {Conv1dCase{32, 64, 128, 131072, 3}, Conv1dCase{16, 64, 128, 256, 3, 4, 3},
                               Conv1dCase{1, 32, 32, 1024, 3, 8}, Conv1dCase{16, 1, 512, 160000, 10, 1, 5}}) {
     CHECK(plan_of(c).parts == 1);
+  }
+}
+
+TEST_CASE("cuda.depthwise: which way its work is shared out") {
+  using layers::DepthwiseWay;
+  const auto way = [](const Conv1dCase& c) {
+    const Conv1dProblem p = problem_of(c);
+    return layers::depthwise_way(p, output_length(p), kProcessors);
+  };
+  for (const Conv1dCase& c : window_cases()) {
+    CHECK_MESSAGE((way(c) == DepthwiseWay::kWindows) == (c.batch < 40), to_string(c));  // that one: 20 outputs a row
+  }
+  CHECK(way({16, 256, 256, 800, 3, 1, 1, 1, 256}) == DepthwiseWay::kWindows);
+  CHECK(way({16, 512, 512, 32000, 3, 64, 1, 64, 512}) == DepthwiseWay::kRows);
+  CHECK(way({4, 512, 512, 16000, 7, 1, 1, 3, 512}) == DepthwiseWay::kRows);
+  CHECK(way({4, 512, 512, 16000, 8, 1, 1, 3, 512}) == DepthwiseWay::kWindows);
+  CHECK(way({8, 512, 512, 2015, 15, 1, 2, 0, 512}) == DepthwiseWay::kRows);
+  CHECK(way({3, 619, 619, 5, 67, 1, 1, 32, 619}) == DepthwiseWay::kElements);
+  CHECK(way({1, 256, 256, 505, 3, 2, 1, 0, 256}) == DepthwiseWay::kElements);
+}
+
+TEST_CASE("cuda.depthwise: windows hold what is read of them") {
+  for (int64_t dilation = 1; dilation <= 33; ++dilation) {
+    for (const int64_t taps : {1, 2, 3, 4, 5, 31, 64, 127, 300, 700, 12288, 1 << 30}) {
+      layers::DepthwiseWindows w;
+      layers::Conv1dProblem p = problem_of({1, 2, 2, 99, 1, 1, 1, 0, 2});
+      p.kernel_size = taps;
+      p.dilation = dilation;
+      const bool taken = layers::depthwise_windows(p, w);
+      CHECK(taken == (w.outputs > 0));
+      if (dilation > 32 || taps > 12000) CHECK_FALSE(taken);
+      if (dilation == 1 && taps <= 700) CHECK(taken);
+      if (!taken) continue;
+      CHECK(w.outputs == w.groups * 4 * dilation);
+      CHECK(w.outputs <= 128);
+      CHECK(w.outputs > 96 - 4 * dilation);
+      CHECK(w.block_bytes() <= 48 * 1024);
+      CHECK(w.pitch % 4 == 0);
+      CHECK(w.input_floats % 4 == 0);
+      CHECK(w.tap_floats >= round_up(taps, 4));
+      // The last lane's last four values, and the last position.
+      CHECK(4 * (w.groups - 1) + (taps - 1) / 4 * 4 + 8 <= w.pitch);
+      CHECK((w.positions - 1) / dilation < w.pitch);
+      CHECK(dilation * w.pitch <= w.input_floats);
+      if (dilation == 1) CHECK(round_up(w.positions, 32) <= w.input_floats);
+    }
   }
 }
 
@@ -187,6 +242,14 @@ TEST_CASE("conv1d: what was measured to be fastest comes first") {
   check_first_on_cuda({35, 10, 35, 7062, 5, 33, 7}, "cuda.direct");     // 1.69
   check_first_on_cuda({16, 32, 64, 480000, 4, 1, 2, 1}, "cuda.wgmma");
   check_first_on_cuda({29, 10, 7, 62014, 32, 2895, 1, 14878}, "cuda.direct");
+  check_first_on_cuda({11, 715, 682, 155, 1}, "cuda.wgmma");   // cuda.tensor: 1.82
+  check_first_on_cuda({16, 32, 64, 131072, 1}, "cuda.wgmma");  // short sums
+  check_first_on_cuda({5, 6, 123, 25846, 7}, "cuda.wgmma");
+  check_first_on_cuda({1, 32, 64, 4096, 1}, "cuda.direct");
+  check_first_on_cuda({57, 10, 790, 507, 2, 447}, "cuda.direct");
+  check_first_on_cuda({16, 256, 256, 800, 33, 1, 1, 16, 256}, "cuda.depthwise");
+  check_first_on_cuda({30, 207, 414, 4539, 153, 13, 7, 0, 207}, "cuda.direct");  // cuda.depthwise: 1.29
+  check_first_on_cuda({16, 256, 512, 1701, 101, 1, 2, 0, 256}, "cuda.direct");
 }
 
 }  // namespace

@@ -141,8 +141,47 @@ inline std::vector<Conv1dCase> group_cases() {
   return cases;
 }
 
-// Strides whose taps cuda.direct gathers side by side: kernels and channels that fill no chunk, samples that end within
-// a tile, parts of a sum, groups.
+// Sums of 16 to 47 products that cuda.wgmma takes: octets of channels, flat ones and folded neighbours, steps that are
+// not full, in all ways that tiles lie, groups, phases of a stride, rows that share sectors.
+inline std::vector<Conv1dCase> short_sum_cases() {
+  return {{2, 16, 64, 1300, 1, 1, 1, 0},
+          {1, 32, 129, 2405, 1, 1, 1, 0},
+          {3, 41, 30, 517, 1, 1, 1, 0},
+          {2, 1, 64, 2001, 16, 1, 1, 0},
+          {1, 1, 72, 4403, 47, 1, 1, 23, 1, true, "reflect"},
+          {2, 3, 33, 1103, 7, 2, 1, CasePadding(3, 5)},
+          {1, 12, 128, 2406, 3, 1, 1, 1, 1, false},
+          {2, 5, 19, 700, 9, 3, 1, 4, 1, true, "circular"},
+          {2, 4, 70, 1501, 4, 100, 1, 200},
+          {1, 16, 40, 3000, 2, 1, 4, "causal"},
+          {70, 24, 12, 1041, 1, 1, 1, 0},
+          {2, 64, 128, 601, 1, 1, 1, 0, 4},
+          {1, 96, 200, 900, 2, 7, 3, 2, 4},
+          {1, 2, 260, 2111, 10, 4, 1, 3}};
+}
+
+// What cuda.depthwise makes by windows: taps of every count modulo four, dilations that divide a warp and that do not,
+// rows that end in and at a warp's piece, multipliers, all paddings.
+inline std::vector<Conv1dCase> window_cases() {
+  return {{3, 40, 40, 128 + 8, 9, 1, 1, 0, 40},
+          {3, 40, 40, 127 + 9, 10, 1, 1, 0, 40},
+          {2, 30, 30, 129, 11, 1, 1, 5, 30},
+          {2, 30, 30, 800, 12, 1, 1, CasePadding(6, 5), 30, false},
+          {1, 64, 64, 1000, 31, 1, 1, 15, 64},
+          {2, 20, 60, 333, 33, 1, 1, 16, 20},
+          {1, 12, 24, 700, 127, 1, 1, 63, 12, false, "reflect"},
+          {1, 3, 3, 301, 300, 1, 1, 299, 3},
+          {2, 16, 16, 259, 13, 2, 1, 12, 16},
+          {2, 10, 20, 400, 8, 3, 1, 10, 10, true, "circular"},
+          {1, 15, 15, 513, 17, 5, 1, "causal", 15},
+          {1, 8, 8, 640, 9, 20, 1, 80, 8, true, "replicate"},
+          {1, 6, 6, 1200, 14, 32, 1, 208, 6},
+          {1, 4, 4, 64, 9, 1, 1, 4, 4, true, "circular"},  // a row that ends long before the warp's piece
+          {40, 7, 7, 20, 15, 1, 1, 7, 7}};
+}
+
+// Strides at which cuda.direct gathers taps side by side, of both tiles that do: kernels and channels that fill no
+// chunk, samples that end within a tile, parts of a sum, groups.
 inline std::vector<Conv1dCase> tap_lanes_cases() {
   return {{12, 22, 22, 21393, 4, 33, 9, 0},
           {44, 15, 46, 4369, 10, 5, 16, 1},
@@ -151,7 +190,13 @@ inline std::vector<Conv1dCase> tap_lanes_cases() {
           {2, 60, 52, 8003, 11, 3, 9, 12},
           {4, 100, 24, 20000, 3, 1, 8, 1},
           {4, 100, 24, 20000, 2, 1, 8, 0},
-          {9, 26, 60, 9001, 6, 2, 5, 4, 2, true, "replicate"}};
+          {9, 26, 60, 9001, 6, 2, 5, 4, 2, true, "replicate"},
+          {9, 13, 37, 2101, 5, 3, 7, 4},
+          {31, 9, 30, 777, 7, 2, 9, 5, 1, false, "circular"},
+          {6, 25, 20, 3601, 9, 1, 11, 0},
+          {3, 17, 5, 5294, 24, 2, 9, 0},
+          {14, 21, 33, 1007, 3, 1, 6, 2, 1, true, "replicate"},
+          {4, 30, 96, 4001, 5, 1, 6, 2, 2, true, "reflect"}};
 }
 
 // What cuda.few_channels takes: each of its kernels and ways to lay out rows, over several tiles, at odd alignments.

@@ -37,6 +37,9 @@ TEST_CASE("conv1d: depthwise with short rows and long kernels") {
             "cuda.depthwise");
 }
 
+TEST_CASE("conv1d: short sums on tensor cores") { check_all(short_sum_cases()); }
+TEST_CASE("conv1d: depthwise by windows") { check_all(window_cases(), "cuda.depthwise"); }
+
 TEST_CASE("conv1d: more than 65,535 positions, and tiles that do not fit") {
   check_all({{1, 2, 17, 70001, 3, 1, 1, 1},
              {1, 3, 2, 140003, 3, 4, 2, 0},

@@ -178,6 +178,8 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       gated(walk_problem(64, 128, 2405, 3, 1, 1, 0)), walk_problem(32, 512, 2407, 5, 1, 3, 6, 2),
       walk_problem(16, 16, 70003, 3, 1, 128, 0),      walk_problem(20, 7, 150005, 5, 2, 3, 2),
       walk_problem(24, 128, 43000, 3, 1, 128, 0),     walk_problem(1, 70, 3001, 60, 1, 1, 3),
+      walk_problem(16, 64, 700, 1, 1, 1, 0),          walk_problem(1, 40, 2405, 47, 1, 1, 5),
+      walk_problem(3, 130, 1100, 7, 2, 2, 3),         walk_problem(41, 20, 300, 1, 1, 1, 0),
       walk_problem(2, 40, 2000, 33, 2, 1, 5),         walk_problem(2, 64, 4004, 40, 8, 1, 4),
       walk_problem(1, 32, 5000, 64, 8, 1, 0),         walk_problem(96, 384, 611, 3, 1, 1, 1),
       walk_problem(128, 344, 300, 3, 1, 1, 1),        gated(walk_problem(128, 344, 300, 3, 1, 1, 1)),
@@ -240,6 +242,8 @@ TEST_CASE("what is not for warpgroup products is declined with the reason") {
   Geometry g;
   CHECK(choose_geometry(walk_problem(4, 64, 100, 3, 1, 1, 0), kShared, g).find("reduction of 12") != std::string::npos);
   CHECK(choose_geometry(walk_problem(64, 64, 100, 3, 17, 1, 0), kShared, g).find("stride") != std::string::npos);
+  // A prime number of channels whose rows do not fit at once: a step a channel.
+  CHECK(choose_geometry(walk_problem(41, 31, 66526, 1, 13, 1, 0), kShared, g).find("in 41 steps") != std::string::npos);
   Conv1dProblem few = walk_problem(64, 8, 100, 3, 1, 1, 0);
   CHECK(choose_geometry(few, kShared, g) == "");
   few.epilogue.gated = true;

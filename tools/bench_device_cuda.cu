@@ -23,6 +23,7 @@ constexpr int kThreads = 256;
 constexpr int kMaxBlocks = 4096;
 constexpr double kPreciseMs = 2;       // a measurement shorter than this is made of more bodies
 constexpr double kLongMs = 200;        // of all repeats: long bodies, which vary less, get fewer of them
+constexpr double kGraphMs = 20;        // of one graph: what is slow for its few bytes needs no cold caches
 constexpr int64_t kMostBodies = 2048;  // in one graph
 constexpr int64_t kCopyBytes = int64_t{2} << 30;
 constexpr int kProduct = 8192;
@@ -183,8 +184,9 @@ class CudaBenchDevice final : public BenchDevice {
     context_.synchronize();
     const double once = stopwatch.milliseconds([&] { body(0); });
     if (once >= kLongMs) return once;
-    const auto precise = static_cast<int64_t>(std::ceil(kPreciseMs / std::max(once, 1e-4)));
-    const int64_t count = once >= kPreciseMs ? 1 : std::clamp<int64_t>(std::max(precise, rotations), 1, kMostBodies);
+    const auto bodies_in = [&](double ms) { return static_cast<int64_t>(std::ceil(ms / std::max(once, 1e-4))); };
+    const int64_t rotated = std::max(bodies_in(kPreciseMs), std::min(rotations, bodies_in(kGraphMs)));
+    const int64_t count = once >= kPreciseMs ? 1 : std::min(rotated, kMostBodies);
     const auto plainly = [&] {
       for (int64_t i = 0; i < count; ++i) body(i);
     };

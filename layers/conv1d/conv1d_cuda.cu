@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "layers/conv1d/conv1d_cuda.cuh"
+#include "layers/conv1d/conv1d_depthwise.h"
 #include "layers/conv1d/conv1d_direct_plan.h"
 #include "layers/conv1d/conv1d_expected.h"
 
@@ -71,10 +72,10 @@ void conv1d_cuda(const Conv1dProblem& written, const PrepareArgs& args, std::vec
   const int64_t out_length = args.outputs[0].shape[2];
   const int processors = conv1d_multiprocessors(args.device);
   const Conv1dProblem problem = normalised(written, out_length);
-  list.push_back(conv1d_depthwise(problem, args));
   double wgmma = 0;
   Implementation by_warpgroups = conv1d_wgmma(problem, args, &wgmma);
   Expected expected[] = {
+      {depthwise_seconds(problem, out_length, processors), conv1d_depthwise(problem, args)},
       {wgmma, std::move(by_warpgroups)},
       {plan_direct(problem, out_length, processors, args.workspace_limit).seconds, conv1d_direct(problem, args)},
       {few_channels_seconds(problem, out_length, processors), conv1d_few(problem, args)},

@@ -17,43 +17,15 @@
 #include <algorithm>
 #include <cmath>
 
-#include "layers/conv1d/conv1d_cuda.cuh"
-#include "layers/conv1d/conv1d_tensor.h"
+#include "layers/conv1d/conv1d_depthwise.cuh"
 
 namespace strand::layers {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kOutputs = 8;
+constexpr int kThreads = kDepthwiseThreads;
+constexpr int kOutputs = kDepthwiseOutputs;
+constexpr int kWarpTile = kDepthwiseTile;
 constexpr int kTile = kThreads * kOutputs;
-constexpr int kWarpTile = 32 * kOutputs;
-
-struct Depthwise {
-  Conv1dProblem p;
-  int64_t out_length;
-  tensor::Divisor tiles_by;     // of a row
-  tensor::Divisor channels_by;  // out_channels
-  tensor::Divisor multiplier_by;
-  tensor::Divisor length_by;  // out_length
-  int length;
-  bool by_elements;
-  bool zeros;   // beside rows, if anything
-  bool finite;  // weights: then taps in zeros change nothing
-  DType x_type;
-  DType y_type;
-};
-
-// What the formula has at a position of the row, in or beside it. `Zeros` is known where a loop is compiled: with a
-// branch to every padding mode in it its loads wait for each other.
-template <bool Zeros, class X>
-__device__ __forceinline__ float padded_stored(const Depthwise& a, const X* row, int position) {
-  if constexpr (Zeros) {
-    return static_cast<uint32_t>(position) < static_cast<uint32_t>(a.length) ? stored_value(row[position]) : 0.0F;
-  } else {
-    const int64_t at = source_index(position, a.length, a.p.padding_mode);
-    return at < 0 ? 0.0F : stored_value(row[at]);
-  }
-}
 
 // A thread's outputs from element `first` of y on.
 template <class Y>
@@ -186,18 +158,13 @@ __global__ void __launch_bounds__(kThreads)
   store_value(y, a.y_type, element, store.at<true>(n, o)(sum, t));
 }
 
-struct Pointers {
-  const void* x;
-  const float* weight;
-  void* y;
-};
-
 template <class X, bool Plain>
-void launch(unsigned blocks, cudaStream_t stream, const Depthwise& a, const Conv1dStore& store, const Pointers& at) {
+void launch(unsigned blocks, cudaStream_t stream, const Depthwise& a, const void* x, const float* weight,
+            const Conv1dStore& store, void* y) {
   const auto start = [&](auto* kernel) {
-    kernel<<<blocks, kThreads, 0, stream>>>(a, static_cast<const X*>(at.x), at.weight, store, at.y);
+    kernel<<<blocks, kThreads, 0, stream>>>(a, static_cast<const X*>(x), weight, store, y);
   };
-  if (a.by_elements) {
+  if (a.way == DepthwiseWay::kElements) {
     return a.p.kernel_size <= 4 ? start(depthwise_elements<X, 4, Plain>) : start(depthwise_elements<X, 8, Plain>);
   }
   switch (a.p.kernel_size) {
@@ -212,30 +179,28 @@ void launch(unsigned blocks, cudaStream_t stream, const Depthwise& a, const Conv
   }
 }
 
-using Launch = void (*)(unsigned, cudaStream_t, const Depthwise&, const Conv1dStore&, const Pointers&);
-
 template <class X>
-Launch launch_for(bool plain) {
+DepthwiseLaunch launch_for(bool plain) {
   return plain ? launch<X, true> : launch<X, false>;
 }
 
-Launch launch_for(DType x, bool plain) {
-  if (x == DType::kFloat16) return launch_for<__half>(plain);
-  return x == DType::kBFloat16 ? launch_for<__nv_bfloat16>(plain) : launch_for<float>(plain);
+DepthwiseLaunch launch_for(const Depthwise& a, bool plain) {
+  if (a.way == DepthwiseWay::kWindows) return depthwise_windows_launch(a.x_type, plain);
+  if (a.x_type == DType::kFloat16) return launch_for<__half>(plain);
+  return a.x_type == DType::kBFloat16 ? launch_for<__nv_bfloat16>(plain) : launch_for<float>(plain);
 }
 
-int64_t row_blocks(const Conv1dProblem& p, int64_t out_length) {
-  return checked_mul(checked_mul(p.batch, p.out_channels), ceil_div(out_length, kTile));
-}
-
-// Where more than an eighth of what rows' warps make would be past rows' ends, or they are too few for the device.
-bool goes_by_elements(const Conv1dProblem& p, int64_t out_length, int processors) {
-  constexpr int kWarps = 16;  // a multiprocessor
-  const int64_t rows = checked_mul(p.batch, p.out_channels);
-  const int64_t outputs = checked_mul(rows, out_length);
-  const int64_t warps = checked_mul(rows, ceil_div(out_length, kWarpTile));
-  const bool empty = outputs / 7 * 8 < checked_mul(warps, kWarpTile) || warps < int64_t{kWarps} * processors;
-  return empty && outputs > 0 && outputs <= kMaxBlocks - kThreads;
+// A block's outputs are a row's, a warp's a row's, or any.
+int64_t block_count(const Depthwise& a) {
+  const int64_t rows = checked_mul(a.p.batch, a.p.out_channels);
+  switch (a.way) {
+    case DepthwiseWay::kElements:
+      return ceil_div(checked_mul(rows, a.out_length), int64_t{kThreads});
+    case DepthwiseWay::kWindows:
+      return ceil_div(checked_mul(rows, a.tiles_by.value), int64_t{kWindowWarps});
+    default:
+      return checked_mul(rows, a.tiles_by.value);
+  }
 }
 
 std::string why_not(const Conv1dProblem& p, int64_t out_length) {
@@ -243,7 +208,8 @@ std::string why_not(const Conv1dProblem& p, int64_t out_length) {
   if (p.groups == 1) return "one input channel is no depthwise convolution";
   if (p.kernel_size > INT32_MAX) return "kernel_size above 2^31 - 1";
   if (std::max(p.length, out_length) + p.pad_left + p.pad_right > INT32_MAX - kTile) return "a row of 2^31 positions";
-  if (row_blocks(p, out_length) > kMaxBlocks) return "more than 2^31 - 1 blocks";
+  const int64_t rows = checked_mul(p.batch, p.out_channels);
+  if (checked_mul(rows, ceil_div(out_length, kTile)) > kMaxBlocks) return "more than 2^31 - 1 blocks";
   return "";
 }
 
@@ -255,27 +221,29 @@ Implementation conv1d_depthwise(const Conv1dProblem& problem, const PrepareArgs&
   if (result.declined.empty()) result.declined = why_not(problem, out_length);
   result.prepare = [problem, out_length, &args]() -> std::unique_ptr<Kernel> {
     const Conv1dWeights weights = plain_weights(problem, args);
-    const bool by_elements = goes_by_elements(problem, out_length, conv1d_multiprocessors(args.device));
-    const Depthwise a{problem,
-                      out_length,
-                      tensor::Divisor(ceil_div(out_length, kTile)),
-                      tensor::Divisor(problem.out_channels),
-                      tensor::Divisor(problem.group_out()),
-                      tensor::Divisor(std::max<int64_t>(out_length, 1)),
-                      static_cast<int>(problem.length),
-                      by_elements,
-                      problem.unpadded() || problem.padding_mode == PaddingMode::kZeros,
-                      std::ranges::all_of(args.weights.host("weight"), [](float w) { return std::isfinite(w); }),
-                      args.inputs[0].dtype,
-                      args.outputs[0].dtype};
-    const int64_t elements = problem.batch * problem.out_channels * out_length;
-    const auto blocks =
-        static_cast<unsigned>(by_elements ? ceil_div(elements, kThreads) : row_blocks(problem, out_length));
-    const Launch start = launch_for(a.x_type, problem.epilogue.none());
+    Depthwise a{.p = problem,
+                .out_length = out_length,
+                .way = depthwise_way(problem, out_length, conv1d_multiprocessors(args.device)),
+                .windows = {},
+                .tiles_by = tensor::Divisor(ceil_div(out_length, kTile)),
+                .channels_by = tensor::Divisor(problem.out_channels),
+                .multiplier_by = tensor::Divisor(problem.group_out()),
+                .length_by = tensor::Divisor(std::max<int64_t>(out_length, 1)),
+                .dilation_by = tensor::Divisor(problem.dilation),
+                .length = static_cast<int>(problem.length),
+                .zeros = problem.unpadded() || problem.padding_mode == PaddingMode::kZeros,
+                .finite = std::ranges::all_of(args.weights.host("weight"), [](float w) { return std::isfinite(w); }),
+                .x_type = args.inputs[0].dtype,
+                .y_type = args.outputs[0].dtype};
+    if (a.way == DepthwiseWay::kWindows && depthwise_windows(problem, a.windows)) {
+      a.tiles_by = tensor::Divisor(ceil_div(out_length, int64_t{a.windows.outputs}));
+    }
+    const auto blocks = static_cast<unsigned>(block_count(a));
+    const DepthwiseLaunch start = launch_for(a, problem.epilogue.none());
     return function_kernel([weights, a, blocks, start](const Context& context, const Bindings& bindings) {
       if (blocks == 0) return;
-      start(blocks, cuda::stream(context), a, weights.store(bindings),
-            {bindings.inputs[0].data, weights.data(), bindings.outputs[0].data});
+      start(blocks, cuda::stream(context), a, bindings.inputs[0].data, weights.data(), weights.store(bindings),
+            bindings.outputs[0].data);
       cuda::check_launch("conv1d cuda.depthwise");
     });
   };

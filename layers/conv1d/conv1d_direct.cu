@@ -7,10 +7,11 @@
 //   too. Blocks ride grid.x, the tiles of output channels fastest: they share their input in the L2 cache.
 // Shared memory: a ring of Stages chunks of Depth rows of W and X, filled by asynchronous copies while older chunks are
 //   multiplied. W is packed so that a chunk is one contiguous piece. X is gathered, a thread one column (fixed p,
-//   walking down r), a warp 32 consecutive positions of one tap, or at long strides 8 of four rows, mostly taps, which
-//   share sectors (RowLanes): a load serves as many multiply-adds as the block has channels, and the taps of a channel
-//   meet in the L1 cache, so neither stride, dilation nor kernel size needs a tile that fits. At the end the ring holds
-//   the sums, from which each row is stored by consecutive threads: rows of odd lengths allow no wider stores.
+//   walking down r), a warp 32 consecutive positions of one tap; or, of the two smallest tiles at a stride, 8 of four
+//   rows (RowLanes), mostly taps, which share sectors. A load serves as many multiply-adds as the block has channels,
+//   and the taps of a channel meet in the L1 cache, so neither stride, dilation nor kernel size needs a tile that fits.
+//   At the end the ring holds the sums, from which each row is stored by consecutive threads: rows of odd lengths allow
+//   no wider stores.
 // Slices: of the smallest tile each warp multiplies a fourth of a chunk's rows, and the parts are added at the end.
 // Parts: where the tiles would not fill the device, blocks sum parts of the reduction each, which go to the workspace
 //   and are added in order by a second kernel (conv1d_direct_plan.h).
@@ -172,15 +173,17 @@ std::unique_ptr<Kernel> make(const Conv1dProblem& p, const PrepareArgs& args, co
 
 using Maker = std::unique_ptr<Kernel> (*)(const Conv1dProblem&, const PrepareArgs&, const DirectPlan&);
 
-template <int RowLanes>
-constexpr Maker kFewPositions = make<kTapLanesTile, 4, 4, 2, 2, 1, 3, RowLanes>;
-
 // As in kDirectTiles.
-constexpr Maker kMakers[] = {make<0, 8, 8, 4, 2, 1, 3>, make<1, 8, 8, 2, 2, 1, 3>, make<2, 8, 8, 1, 4, 1, 4>,
-                             make<3, 4, 8, 1, 4, 1, 4>, kFewPositions<1>,          make<5, 4, 4, 1, 1, 4, 4>};
-static_assert(std::size(kMakers) == std::size(kDirectTiles));
+template <int SmallRowLanes>
+constexpr Maker kMakers[] = {make<0, 8, 8, 4, 2, 1, 3>,
+                             make<1, 8, 8, 2, 2, 1, 3>,
+                             make<2, 8, 8, 1, 4, 1, 4>,
+                             make<3, 4, 8, 1, 4, 1, 4>,
+                             make<4, 4, 4, 2, 2, 1, 3, SmallRowLanes>,
+                             make<5, 4, 4, 1, 1, 4, 4, SmallRowLanes>};
+static_assert(std::size(kMakers<1>) == std::size(kDirectTiles));
 
-Maker maker(const Conv1dProblem& p, int tile) { return gathers_taps(p, tile) ? kFewPositions<4> : kMakers[tile]; }
+Maker maker(const Conv1dProblem& p, int tile) { return gathers_taps(p, tile) ? kMakers<4>[tile] : kMakers<1>[tile]; }
 
 std::string declines(const Conv1dProblem& p, const PrepareArgs& args) {
   constexpr int64_t kMax = 0x7FFFFF00;

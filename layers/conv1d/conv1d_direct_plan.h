@@ -29,11 +29,10 @@ constexpr DirectTile kDirectTiles[] = {
 };
 
 // At a stride neighbouring positions lie in sectors of their own, which taps share. Four lanes then gather four rows of
-// one position, of the tile for few outputs and few positions, whose input is what moves.
-constexpr int kTapLanesTile = 4;
+// one position, of the two smallest tiles, for few outputs and few positions, where the input's way is what takes time.
 constexpr bool gathers_taps(const Conv1dProblem& p, int tile) {
-  constexpr int64_t kLongStride = 4;
-  return tile == kTapLanesTile && p.kernel_size > 1 && p.stride >= kLongStride;
+  constexpr int kFirstSmallTile = 4;
+  return tile >= kFirstSmallTile && p.kernel_size > 1 && p.stride > 1;
 }
 
 constexpr int64_t kThinOutputs = 8;    // a group, at most, of the kernel without tiles

@@ -32,47 +32,62 @@ double memory_seconds(const Conv1dProblem& p, int64_t out_length) {
 bool has_far_taps(const Conv1dProblem& p) { return p.kernel_size > 1 && p.dilation >= kFar; }
 
 double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int processors) {
-  constexpr double kThreads = 1024;  // that a multiprocessor holds
+  constexpr int64_t kBlocks = 6;  // that a multiprocessor holds
   constexpr double kStart = 1.5e-6;
+  constexpr double kBlockSeconds = 2e-6;  // from a block's first load to its last store, besides its products
   // Of the time that bytes take at best: of many positions a thread more are on their way.
   const bool many = holds_inputs(p) || positions_a_thread(p, out_length) == kManyPositions;
   const double memory = many ? 0.75 : 1.2;
   double bytes = memory * memory_seconds(p, out_length);
   const int64_t reduction = p.reduction();
+  const int64_t positions = positions_a_thread(p, out_length);
+  const int64_t threads =
+      std::min(threads_at_most(p), round_up(ceil_div(std::max<int64_t>(out_length, 1), positions), 32));
+  const double tiles = product({p.batch, p.groups, ceil_div(out_length, threads * positions)});
+  const auto taps = static_cast<double>(p.kernel_size);
   if (holds_inputs(p)) {
-    return kLaunchSeconds + kStart + bytes + 40e-9 * static_cast<double>(std::min<int64_t>(p.group_out(), 200));
+    const double block = 0.4e-6 + 0.08e-6 * static_cast<double>(reduction);  // of a multiprocessor
+    return kLaunchSeconds + kStart + std::max(bytes, tiles * block / processors) +
+           40e-9 * static_cast<double>(std::min<int64_t>(p.group_out(), 200));
   }
   const int outputs = outputs_at_once(p);
   // A tap's way, where nothing hides it: neighbours come from registers, behind a row's way, others from shared memory,
   // and those of a stride, or past the tile, through a row of their own.
-  const auto taps = static_cast<double>(p.kernel_size);
+  const double tap = 22e-9 + 8e-9 * outputs;
   const bool by_tap = goes_by_tap(p, kFewPositions * threads_at_most(p));
-  const double row = by_tap ? 600e-9 * taps : 100e-9 + (p.dilation > 1 ? 250e-9 : 30e-9) * (taps - 1);
+  const double row = by_tap ? 600e-9 * taps : 100e-9 + (p.dilation > 1 ? std::max(250e-9, tap) : tap) * taps;
   // A second and multiprocessor; taps that lie apart are read from shared memory one by one.
   const double multiply_adds = p.dilation >= kFar / 4 ? 45e9 : 87e9;
   const int64_t chunks = p.groups * ceil_div(p.group_out(), outputs);
   // Each chunk of outputs brings the input again, from the L2 cache.
   bytes += product({p.batch, p.in_channels, std::min(p.length, out_length * p.stride), chunks / p.groups - 1, 4}) /
            (2 * kBytes);
-  const double threads = product({p.batch, chunks, ceil_div(out_length, int64_t{128}) * 32});
-  const double turns = std::ceil(threads / (kThreads * processors));
+  const double blocks = tiles * static_cast<double>(chunks / p.groups);
+  const double turns = std::max(1.0, blocks / static_cast<double>(kBlocks * processors));
   const double multiply = product({p.batch, chunks * outputs, out_length, reduction}) / (multiply_adds * processors);
-  return kLaunchSeconds + kStart + std::max({bytes, multiply, turns * row * static_cast<double>(p.group_in())});
+  const double block = (turns > 1 ? kBlockSeconds : 0) + row * static_cast<double>(p.group_in());
+  return kLaunchSeconds + kStart + std::max({bytes, multiply, turns * block});
 }
 
 double tensor_seconds(const Conv1dProblem& p, int64_t out_length, int processors) {
   constexpr double kStart = 3.5e-6;
   constexpr double kMultiplyAdds = 227e9;  // a second and multiprocessor
   constexpr double kMemory = 1.6;          // of the time that bytes take at best
-  constexpr double kStep = 60e-9;          // of the reduction, where nothing hides its way
-  constexpr double kGathered = 3.5;        // where single positions are copied
+  constexpr int64_t kStageChannels = 16;
+  constexpr double kStage = 2.4e-6;  // where nothing hides its way
+  constexpr double kStep = 0.5e-6;   // of 16 products, the same
+  constexpr double kGathered = 3.5;  // where single positions are copied
   // From half a sector on a stride was as slow.
-  const bool gathered = has_far_taps(p) || 2 * p.stride >= kSector;
-  const double multiply = (gathered ? kGathered : 1) *
+  const double gathered = (has_far_taps(p) ? kGathered : 1) * (2 * p.stride >= kSector ? kGathered : 1);
+  const double multiply = gathered *
                           product({p.batch, p.groups * round_up(p.group_out(), 64), out_length, p.reduction()}) /
                           (kMultiplyAdds * processors);
+  const int64_t stages = ceil_div(p.group_in(), kStageChannels);
+  // Fewer channels may share a step with their taps.
+  const int64_t steps = stages > 1 ? stages * p.kernel_size : ceil_div(p.reduction(), kStageChannels);
   return kLaunchSeconds + kStart +
-         std::max({kMemory * memory_seconds(p, out_length), multiply, kStep * static_cast<double>(p.reduction())});
+         std::max({kMemory * memory_seconds(p, out_length), multiply, kStage * static_cast<double>(stages),
+                   kStep * static_cast<double>(steps)});
 }
 
 double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t out_length, int processors) {

@@ -8,7 +8,8 @@
 namespace strand::layers::wgmma {
 namespace {
 
-constexpr int64_t kMinReduction = 48;      // shorter sums are left to FFMA
+constexpr int64_t kMinReduction = 16;      // shorter sums are left to FFMA
+constexpr int64_t kShortReduction = 48;    // as are those that mostly empty steps would make
 constexpr int64_t kMinGatedChannels = 16;  // fewer are not worth a gate that nothing else here takes
 constexpr int64_t kMaxStride = 16;
 constexpr int kMaxInterleave = 8;  // the phases of an output lie in eight rows
@@ -283,12 +284,8 @@ std::string why_not(const Conv1dProblem& p) {
   return "";
 }
 
-}  // namespace
-
-std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geometry& geometry, int products,
-                            int element_bytes) {
-  const std::string reason = why_not(p);
-  if (!reason.empty()) return reason;
+// False where no stage of input fits.
+bool find_geometry(const Conv1dProblem& p, int64_t shared_limit, int products, int element_bytes, Geometry& geometry) {
   const std::vector<Kind> kinds = choose_kinds(p);
   const bool whole_octets = !kinds.front().flat;
   Geometry asked;
@@ -296,20 +293,36 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
   asked.element_bytes = element_bytes;
   if (may_be_tall(p, products)) {
     asked.layout = Layout::kTall;
-    if (best_stage(p, kinds, asked, shared_limit, geometry)) return "";
+    if (best_stage(p, kinds, asked, shared_limit, geometry)) return true;
   }
   if (may_be_turned(p) && whole_octets) {
     asked.layout = Layout::kTurned;
-    if (best_stage(p, kinds, asked, shared_limit, geometry) && geometry.slots >= 3) return "";
+    if (best_stage(p, kinds, asked, shared_limit, geometry) && geometry.slots >= 3) return true;
   }
   if (whole_octets && may_slide(p, products)) {
     asked.layout = Layout::kSlide;
-    if (best_stage(p, kinds, asked, shared_limit, geometry)) return "";
+    if (best_stage(p, kinds, asked, shared_limit, geometry)) return true;
   }
   asked.layout = layout_for(p);
-  if (best_stage(p, kinds, asked, shared_limit, geometry)) return "";
-  if (best_stage(p, {{false, 1}, {true, 1}}, asked, shared_limit, geometry)) return "";
-  return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
+  return best_stage(p, kinds, asked, shared_limit, geometry) ||
+         best_stage(p, {{false, 1}, {true, 1}}, asked, shared_limit, geometry);
+}
+
+}  // namespace
+
+std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geometry& geometry, int products,
+                            int element_bytes) {
+  std::string reason = why_not(p);
+  if (!reason.empty()) return reason;
+  if (!find_geometry(p, shared_limit, products, element_bytes, geometry)) {
+    return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
+  }
+  const int64_t steps = ceil_div(p.reduction(), int64_t{16});
+  if (p.reduction() < kShortReduction && geometry.total_steps() > 2 * steps) {
+    return "a reduction of " + std::to_string(p.reduction()) + " products in " +
+           std::to_string(geometry.total_steps()) + " steps of 16";
+  }
+  return "";
 }
 
 bool may_slide(const Conv1dProblem& p, int products) {

@@ -323,12 +323,12 @@ class InterleavedKernel final : public Kernel {
   std::unique_ptr<Kernel> rest_;  // or null
 };
 
-// Conv1d's implementation `index` of its list, prepared.
-std::unique_ptr<Kernel> prepare_conv(AsConv& as, size_t index, const Weights& source) {
+// Conv1d's implementation of that name, prepared. Its place in the list is another one for another batch.
+std::unique_ptr<Kernel> prepare_conv(AsConv& as, const std::string& name, const Weights& source) {
   as.set_weights(source);
   std::vector<Implementation> list;
   conv1d_cuda(as.as.conv, as.args, list);
-  return list.at(index).prepare();
+  return std::ranges::find(list, name, &Implementation::name)->prepare();
 }
 
 // What Conv1d has that stores interleaved outputs; declined where it has not.
@@ -364,22 +364,22 @@ void append_conv1d(const ConvTransposeProblem& problem, const PrepareArgs& args,
   conv1d_cuda(conv->as.conv, conv->args, inner);
   Implementation fused;
   if (as.interleaved) fused = interleaving(problem, as, args);
-  for (size_t i = 0; i < inner.size(); ++i) {
-    if (inner[i].name == "cuda.naive") continue;
-    if (inner[i].name == fused.name && fused.declined.empty()) {
+  for (const Implementation& each : inner) {
+    if (each.name == "cuda.naive") continue;
+    if (each.name == fused.name && fused.declined.empty()) {
       list.push_back(fused);
       continue;
     }
-    Implementation outer{inner[i].name, DeviceType::kCuda, inner[i].declined, {}};
-    outer.prepare = [problem, as, chunk, conv, i, &args]() -> std::unique_ptr<Kernel> {
+    Implementation outer{each.name, DeviceType::kCuda, each.declined, {}};
+    outer.prepare = [problem, as, chunk, conv, name = each.name, &args]() -> std::unique_ptr<Kernel> {
       // Zeros around x times an Inf would be NaN.
       if (!all_finite(args.weights.host("weight"))) return prepare(problem, args);
-      auto whole = prepare_conv(*conv, i, args.weights);
+      auto whole = prepare_conv(*conv, name, args.weights);
       if (!as.interleaved) return whole;
       std::unique_ptr<Kernel> rest;
       if (problem.batch % chunk != 0) {
         AsConv last(problem, as, args, problem.batch % chunk);
-        rest = prepare_conv(last, i, args.weights);
+        rest = prepare_conv(last, name, args.weights);
       }
       return std::make_unique<InterleavedKernel>(problem, as, problem.has_bias ? args.weights.floats("bias") : nullptr,
                                                  chunk, std::move(whole), std::move(rest));
