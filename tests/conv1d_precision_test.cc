@@ -24,14 +24,15 @@ TEST_CASE("conv1d: precision tf32, float16 and bfloat16") {
       {1, 256, 200, 2405, 1, 1, 1, 0}, {1, 64, 257, 1203, 16, 1, 8, 4}, {2, 20, 64, 1601, 1, 1, 1, 0}};
   // Of so many positions that these are the rows of cuda.wgmma's products.
   if (cuda_available()) cases.push_back({64, 24, 16, 1041, 5, 1, 1, 2});
-  draw_all("error / (2^-11 * sum |w x|)", cases, [](const Conv1dCase&, const Kind& kind, const Drawn& drawn) {
-    for (const char* name : {"cpu.eigen", "cuda.direct", "cuda.tensor", "cuda.wgmma"}) {
-      if (std::string(name).starts_with("cuda") && !cuda_available()) continue;
+  draw_all("error / (2^-11 * sum |w x|)", cases, [](const Conv1dCase& c, const Kind& kind, const Drawn& drawn) {
+    for (const std::string name : {"cpu.eigen", "cuda.direct", "cuda.tensor", "cuda.wgmma"}) {
+      if (name.starts_with("cuda") && !cuda_available()) continue;
+      if (name == "cuda.tensor" && c.in_channels / c.groups * c.kernel_size < 48) continue;  // too short for it
       for (const Precision precision : {Precision::kTf32, Precision::kFloat16, Precision::kBFloat16}) {
-        const Errors errors = errors_in(drawn, name, precision);
+        const Errors errors = errors_in(drawn, name.c_str(), precision);
         // Two roundings to 11 bits a product, and the float32 sum's own.
         const double found = errors.units * 0x1p-24 / 0x1p-11;
-        if (precision == Precision::kTf32) std::printf("  %s %.3f", name, found);
+        if (precision == Precision::kTf32) std::printf("  %s %.3f", name.c_str(), found);
         if (!kind.wide) CHECK(found <= 2 * (1 + drawn.truth.factor * 0x1p-13));
         CHECK(errors.share <= eps_of(precision) / 0x1p-24);
       }
