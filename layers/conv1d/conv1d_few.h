@@ -9,11 +9,11 @@
 
 namespace strand::layers {
 
-constexpr int kFewPositions = 4;     // neighbouring outputs of a thread
-constexpr int kManyPositions = 12;   // the same where it has one output channel, and taps are neighbours
-constexpr int kHeldReduction = 12;   // the longest whose inputs one thread holds for four outputs
-constexpr int kFewOutputs = 8;       // a group: so few that the input is what moves
-constexpr int kShortReduction = 48;  // products a sum: from here on tensor cores are faster, if they take the problem
+constexpr int kFewPositions = 4;        // neighbouring outputs of a thread
+constexpr int kManyPositions = 12;      // the same where it has one output channel, and taps are neighbours
+constexpr int kHeldReduction = 12;      // the longest whose inputs one thread holds for four outputs
+constexpr int kFewOutputs = 8;          // a group: so few that the input is what moves
+constexpr int kShortReduction = 48;     // products a sum: from here on tensor cores are faster wherever they take them
 constexpr int kMostOutputsAtOnce = 16;  // sums a thread, times four
 
 // Up to 16 outputs a group, or fewer than 48 products a sum.
