@@ -83,18 +83,27 @@ TEST_CASE("every implementation of Conv1d keeps its bound with every epilogue") 
 // Channels differ in what PReLU does to them, and rows in their residual: cuda.wgmma, which carries outputs from tile
 // to tile in the first, has every eighth in a warp, and cuda.few_channels twelve positions a thread.
 TEST_CASE("outputs of long rows keep their bound with an epilogue") {
-  for (const auto residual : {Epilogue::Residual::kBefore, Epilogue::Residual::kAfter}) {
+  struct LongRows {
+    std::unique_ptr<layers::Layer> layer;
+    Shape input;
+    bool gated = false;
+  };
+  std::vector<LongRows> all;
+  all.push_back({convolution(16, 128, 3, 1, 1), {1, 16, 40003}});
+  all.push_back({convolution(6, 2, 5, 1, 2), {32, 6, 4203}});
+  all.push_back({convolution(16, 14, 3, 1, 1), {64, 16, 1041}});       // the columns of its products
+  all.push_back({convolution(40, 72, 2, 1, 1, 128), {3, 40, 28286}});  // tiles that slide
+  all.push_back({convolution(40, 72, 2, 1, 1, 128), {3, 40, 28286}, true});
+  const size_t count = 2 * all.size();
+  for (size_t i = first_tried(count); i < count; i += tried_step(count)) {
+    const LongRows& rows = all[i / 2];
     Epilogue epilogue;
     epilogue.function = Epilogue::Function::kPrelu;
-    epilogue.residual = residual;
-    check_epilogue(*convolution(16, 128, 3, 1, 1), Shape{1, 16, 40003}, epilogue);
-    check_epilogue(*convolution(6, 2, 5, 1, 2), Shape{32, 6, 4203}, epilogue);
-    check_epilogue(*convolution(16, 14, 3, 1, 1), Shape{64, 16, 1041}, epilogue);       // the columns of its products
-    check_epilogue(*convolution(40, 72, 2, 1, 1, 128), Shape{3, 40, 28286}, epilogue);  // tiles that slide
-    epilogue.gated = true;
-    epilogue.activation = layers::HalfFunction::kTanh;
-    epilogue.gate = layers::HalfFunction::kSigmoid;
-    check_epilogue(*convolution(40, 72, 2, 1, 1, 128), Shape{3, 40, 28286}, epilogue);
+    epilogue.residual = i % 2 == 0 ? Epilogue::Residual::kBefore : Epilogue::Residual::kAfter;
+    epilogue.gated = rows.gated;
+    if (rows.gated) epilogue.activation = layers::HalfFunction::kTanh;
+    if (rows.gated) epilogue.gate = layers::HalfFunction::kSigmoid;
+    check_epilogue(*rows.layer, rows.input, epilogue);
   }
 }
 

@@ -58,13 +58,13 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
   const double row = by_tap ? 600e-9 * taps : 100e-9 + (p.dilation > 1 ? std::max(250e-9, tap) : tap) * taps;
   // A second and multiprocessor; taps that lie apart are read from shared memory one by one.
   const double multiply_adds = p.dilation >= kFar / 4 ? 45e9 : 87e9;
-  const int64_t chunks = p.groups * ceil_div(p.group_out(), outputs);
+  const int64_t chunks = ceil_div(p.group_out(), int64_t{outputs});  // of a group
   // Each chunk of outputs brings the input again, from the L2 cache.
-  bytes += product({p.batch, p.in_channels, std::min(p.length, out_length * p.stride), chunks / p.groups - 1, 4}) /
-           (2 * kBytes);
-  const double blocks = tiles * static_cast<double>(chunks / p.groups);
+  bytes += product({p.batch, p.in_channels, std::min(p.length, out_length * p.stride), chunks - 1, 4}) / (2 * kBytes);
+  const double blocks = tiles * static_cast<double>(chunks);
   const double turns = std::max(1.0, blocks / static_cast<double>(kBlocks * processors));
-  const double multiply = product({p.batch, chunks * outputs, out_length, reduction}) / (multiply_adds * processors);
+  const double multiply =
+      product({p.batch, p.groups * chunks * outputs, out_length, reduction}) / (multiply_adds * processors);
   const double block = (turns > 1 ? kBlockSeconds : 0) + row * static_cast<double>(p.group_in());
   return kLaunchSeconds + kStart + std::max({bytes, multiply, turns * block});
 }
