@@ -42,9 +42,11 @@ DepthwiseWay depthwise_way(const Conv1dProblem& p, int64_t out_length, int proce
   DepthwiseWindows windows;
   if (depthwise_windows(p, windows) && out_length >= kFewOutputs) {
     const bool shares = p.kernel_size > kShortKernel || (p.dilation == 1 && out_length < kLongRow * p.kernel_size);
-    if (shares && checked_mul(rows, ceil_div(out_length, int64_t{windows.outputs})) <= kMaxGrid) {
-      return DepthwiseWay::kWindows;
-    }
+    const int64_t tiles = ceil_div(out_length, int64_t{windows.outputs});
+    // The last warp also brings what it does not need. Past a row and its copy, a circular one has no place for that.
+    const int64_t end = (tiles - 1) * windows.outputs - p.pad_left + round_up(windows.positions, 32);
+    const bool has_place = p.padding_mode != PaddingMode::kCircular || end <= 2 * p.length;
+    if (shares && has_place && checked_mul(rows, tiles) <= kMaxGrid) return DepthwiseWay::kWindows;
   }
   const int64_t warps = checked_mul(rows, ceil_div(out_length, kDepthwiseTile));
   // More than an eighth of what rows' warps make would be past rows' ends, or they are too few for the device.
