@@ -12,6 +12,7 @@
 #include "layers/conv1d/conv1d_depthwise.h"
 #include "layers/conv1d/conv1d_direct_plan.h"
 #include "layers/conv1d/conv1d_few.h"
+#include "layers/conv1d/conv1d_wgmma.h"
 #include "tests/conv1d_table.h"
 #include "tests/conv1d_walk.h"
 #include "tests/run_layer.h"
@@ -228,6 +229,16 @@ TEST_CASE("cuda.few_channels: a single output of many long rows has twelve posit
   CHECK(positions(55, walk_problem(2, 1, 4801, 20, 1, 2, 7)) == layers::kFewPositions);    // taps apart
   CHECK(positions(99, walk_problem(2, 1, 9801, 20, 2, 1, 7)) == layers::kFewPositions);    // positions apart
   CHECK(positions(99, walk_problem(2, 1, 4801, 100, 1, 1, 50)) == layers::kFewPositions);  // many taps
+}
+
+TEST_CASE("cuda.wgmma takes the short sums that conv1d_test means for it") {
+  constexpr int64_t kShared = 232448;
+  for (const Conv1dCase& c : short_sum_cases()) {
+    const Conv1dProblem p = problem_of(c);
+    CHECK(p.reduction() < 48);
+    layers::wgmma::Geometry geometry;
+    CHECK_MESSAGE(layers::wgmma::choose_geometry(p, kShared, geometry) == "", to_string(c));
+  }
 }
 
 // Of tools/bench/conv1d_cases.txt and of random problems, as measured (layers/conv1d/README.md).
