@@ -174,6 +174,7 @@ TEST_CASE("conv1d in halves: channel counts at tile edges") { check_all(channel_
 TEST_CASE("conv1d in halves: kernel sizes, dilations and strides") { check_all(geometry_cases()); }
 TEST_CASE("conv1d in halves: groups and depthwise") { check_all(group_cases()); }
 TEST_CASE("conv1d in halves: short sums on tensor cores") { check_all(short_sum_cases()); }
+TEST_CASE("conv1d in halves: octets of two taps in a step") { check_all(paired_cases()); }
 TEST_CASE("conv1d in halves: depthwise by windows") { check_all(window_cases()); }
 // So many that cuda.depthwise goes by rows.
 TEST_CASE("conv1d in halves: depthwise with long rows") {
@@ -206,25 +207,13 @@ TEST_CASE("conv1d in halves: few channels") {
   cases.push_back({1, 1, 530, 3001, 10, 1, 5, 0});
   check_all(cases, "cuda.few_channels", 2);  // long, and like problems meet other mixes
 }
-// Where weights follow and where they stay, some channels empty, in groups, with strides, far taps and folded.
-TEST_CASE("conv1d in halves: tiles of 256 channels") {
-  std::vector<Conv1dCase> cases;
-  for (const int64_t length : {300, 611, 1203, 2056}) {
-    cases.push_back({2, 96, 256, length, 3, 1, 1, 1});
-    cases.push_back({1, 256, 256, length, 1, 1, 1, 0});
-    cases.push_back({1, 128, 384, length, 2, 9, 1, 0});
-    cases.push_back({1, 96, 340, length, 3, 1, 1, 1});
-    cases.push_back({1, 96, 200, length, 3, 1, 2, 1, 1, false});
-    cases.push_back({1, 64, 256, length, 16, 1, 8, 4});
-    cases.push_back({1, 192, 768, length, 3, 1, 1, 1, 2});
-    cases.push_back({1, 64, 256, length, 5, 60, 1, CasePadding(120, 119), 1, true, "reflect"});
-  }
-  cases.push_back({1, 64, 344, 8600, 4, 1, 1, 1});  // half a block empty, the weights of each stay
-  check_all(cases, "cuda.wgmma");
-}
+TEST_CASE("conv1d in halves: tiles of 256 positions") { check_all(wide_tile_cases(), {}, 1); }
+TEST_CASE("conv1d in halves: tiles of 256 channels") { check_all(tall_tile_cases(), "cuda.wgmma", 2); }
 // Three tiles a thread block, whole ones and such whose second half is empty in turn; and none at all.
 TEST_CASE("conv1d in halves: tiles of 256 channels that are half empty") {
-  check_all({{1, 80, 344, 17000, 5, 1, 1, 2}, {0, 80, 344, 17000, 5, 1, 1, 2}}, "cuda.wgmma", 1);
+  // Weights that follow, and that stay for each block.
+  check_all({{1, 80, 344, 17000, 5, 1, 1, 2}, {1, 64, 344, 17000, 4, 1, 1, 1}, {0, 80, 344, 17000, 5, 1, 1, 2}},
+            "cuda.wgmma", 1);
 }
 // Positions that are the rows of products.
 TEST_CASE("conv1d in halves: few outputs of many positions") {

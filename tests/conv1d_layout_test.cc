@@ -84,11 +84,12 @@ TEST_CASE("a block of cuda.wgmma carries outputs from tile to tile where rows sh
 }
 
 TEST_CASE("one product of long sums and many channels has tall tiles, and converters enough for a stage") {
-  const Conv1dProblem long_sum = walk_problem(96, 384, 611, 3, 1, 1, 1);
+  const Conv1dProblem long_sum = batch_of(40, walk_problem(96, 384, 611, 3, 1, 1, 1));
   CHECK(plan(long_sum, 1).layout == Layout::kTall);
   CHECK(plan(long_sum, 3).layout == Layout::kSplit);
   CHECK(plan(walk_problem(64, 256, 611, 3, 1, 1, 1), 1).layout == Layout::kSplit);  // a short one
-  CHECK(plan(walk_problem(96, 160, 611, 3, 1, 1, 1), 1).layout == Layout::kWide);   // tall tiles would be half empty
+  // Tall tiles would be half empty.
+  CHECK(plan(batch_of(40, walk_problem(96, 160, 611, 3, 1, 1, 1)), 1).layout == Layout::kWide);
   CHECK(plan(walk_problem(256, 256, 611, 1, 1, 1, 0), 1).resident);
   const Geometry strided = plan(walk_problem(128, 256, 4096, 8, 4, 1, 2), 1);
   CHECK_FALSE(strided.flat);
@@ -110,11 +111,10 @@ TEST_CASE("up to 16 outputs are the columns of products where there are many pos
     CHECK(layout(walk_problem(32, 17, 480000, 3, 1, 1, 0), products) == Layout::kStack);
     CHECK(layout(walk_problem(32, 33, 480000, 3, 1, 1, 0), products) == Layout::kWide);
     CHECK(layout(gated(walk_problem(32, 32, 480000, 3, 1, 1, 0)), products) == Layout::kWide);
-    CHECK(layout(walk_problem(64, 16, 480000, 16, 16, 1, 0), products) == Layout::kStack);  // a stage does not fit
+    CHECK(layout(batch_of(8, walk_problem(64, 16, 480000, 16, 16, 1, 0)), products) == Layout::kTurned);
     // What other tests mean to have them.
     CHECK(layout(batch_of(64, walk_problem(16, 16, 1024, 3, 1, 1, 1)), products) == Layout::kTurned);
-    CHECK(layout(batch_of(64, walk_problem(16, 14, 2100, 5, 2, 1, 2)), products) ==
-          Layout::kStack);  // more than is converted
+    CHECK(layout(batch_of(64, walk_problem(16, 14, 2100, 5, 2, 1, 2)), products) == Layout::kTurned);
     CHECK(layout(batch_of(32, walk_problem(8, 16, 17000, 16, 8, 1, 4)), products) == Layout::kTurned);
     CHECK(layout(batch_of(128, walk_problem(16, 13, 514, 3, 1, 2, 0)), products) == Layout::kTurned);
     CHECK(layout(batch_of(2, walk_problem(1024, 512, 611, 3, 1, 1, 1, 64)), products) == Layout::kTurned);
@@ -133,12 +133,12 @@ TEST_CASE("neighbours of few channels are folded at strides that divide 8 or 16,
     return g.fold;
   };
   const Conv1dProblem m5 = walk_problem(1, 128, 16000, 80, 4, 1, 38);
-  CHECK(fold(m5) == 16);
-  CHECK(plan(m5).items() == 2 * (128 + 4 * 4));  // five windows, each four rows past the one before it
+  CHECK(fold(m5) == 8);
+  CHECK(plan(m5).items() == 128 + 9 * 2);  // ten windows, each two rows past the one before it
   CHECK(fold(walk_problem(4, 768, 196608, 15, 1, 1, 7)) == 8);
   CHECK(fold(walk_problem(2, 100, 9000, 33, 2, 1, 5)) == 8);
   CHECK(fold(walk_problem(3, 100, 9000, 20, 1, 1, 5)) == 1);  // six steps for four
-  CHECK(fold(walk_problem(1, 64, 9000, 64, 8, 1, 0)) == 16);
+  CHECK(fold(walk_problem(1, 64, 9000, 64, 8, 1, 0)) == 8);
   CHECK(fold(walk_problem(1, 64, 9000, 64, 16, 1, 0)) == 16);
   // What conv1d_rows_test means to be folded.
   for (const Conv1dProblem& p : {walk_problem(4, 140, 24000, 15, 1, 1, 7), walk_problem(2, 300, 9001, 33, 2, 1, 5),
@@ -149,6 +149,23 @@ TEST_CASE("neighbours of few channels are folded at strides that divide 8 or 16,
   }
   CHECK(fold(walk_problem(1, 64, 9000, 60, 3, 1, 0)) == 1);
   CHECK(fold(walk_problem(1, 64, 9000, 60, 2, 3, 0)) == 1);
+}
+
+TEST_CASE("tiles are halved where they are too few for all multiprocessors, and that is expected to be faster") {
+  const auto layout = [](int64_t batch, const Conv1dProblem& p, int products = 3) {
+    return plan(batch_of(batch, p), products).layout;
+  };
+  const Conv1dProblem wide = walk_problem(174, 59, 207, 1, 1, 1, 0);
+  CHECK(layout(47, wide) == Layout::kSplit);  // one of 256 positions a row, or two of 128
+  CHECK(layout(400, wide) == Layout::kWide);
+  const Conv1dProblem five_blocks = walk_problem(10, 259, 63, 27, 1, 1, 0);
+  CHECK(layout(35, five_blocks) == Layout::kSplit);  // 175 tiles are two turns, three blocks of 128 one
+  CHECK(layout(300, five_blocks) == Layout::kWide);
+  const Conv1dProblem one_tile = walk_problem(174, 59, 101, 1, 1, 1, 0);
+  CHECK(layout(400, one_tile) == Layout::kWide);
+  const Conv1dProblem tall = walk_problem(128, 512, 1000, 7, 1, 1, 3);
+  CHECK(layout(2, tall, 1) == Layout::kSplit);
+  CHECK(layout(16, tall, 1) == Layout::kTall);
 }
 
 TEST_CASE("eight rows of outputs are staged apart from the next where sums are short and stages enough fit") {
@@ -171,7 +188,8 @@ TEST_CASE("eight rows of outputs are staged apart from the next where sums are s
   CHECK_FALSE(apart(walk_problem(512, 512, 31999, 3, 2, 1, 0), 3));   // weights follow
   CHECK_FALSE(apart(walk_problem(64, 64, 160000, 2, 1, 1, 0), 3));    // two warpgroups side by side
   CHECK_FALSE(apart(walk_problem(16, 16, 480000, 3, 1, 128, 0), 3));  // or turned
-  CHECK(plan(walk_problem(11, 588, 3887, 9, 5, 1, 0), 1).total_steps() == 8);  // not eleven, for smaller stages
+  CHECK(plan(batch_of(9, walk_problem(7, 588, 3887, 14, 5, 1, 0)), 1).total_steps() ==
+        7);                                                                 // no more, for smaller stages
   CHECK_FALSE(apart(gated(walk_problem(64, 128, 160000, 2, 1, 1, 0)), 3));  // which has eight results of sixteen rows
   const Conv1dProblem slides = batch_of(8, walk_problem(64, 128, 160000, 2, 1, 512, 0));
   CHECK(apart(slides, 3));

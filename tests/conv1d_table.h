@@ -157,7 +157,65 @@ inline std::vector<Conv1dCase> short_sum_cases() {
           {70, 24, 12, 1041, 1, 1, 1, 0},
           {2, 64, 128, 601, 1, 1, 1, 0, 4},
           {1, 88, 200, 900, 2, 7, 3, 2, 4},
-          {1, 2, 260, 2111, 10, 4, 1, 3}};
+          {1, 2, 260, 2111, 10, 4, 1, 3},
+          {1, 7, 45, 1999, 5, 1, 2, 2, 1, true, "replicate"}};
+}
+
+// Channels of an odd number of octets, so that cuda.wgmma multiplies one tap's with another's: in all ways that tiles
+// lie, at strides and dilations, with stages of some channels or taps, folded, and flat ones where channels are missing
+// to a stage.
+inline std::vector<Conv1dCase> paired_cases() {
+  return {{2, 8, 70, 900, 3, 8, 1, 8},
+          {1, 24, 40, 1501, 15, 1, 1, 7},
+          {2, 17, 20, 1001, 9, 2, 3, 5, 1, false},
+          {3, 40, 130, 700, 4, 3, 2, 3, 1, true, "reflect"},
+          {1, 72, 64, 777, 5, 4, 1, CasePadding(2, 9)},
+          {64, 8, 16, 1024, 3, 1, 1, 1},
+          {70, 24, 14, 1100, 5, 1, 1, 4},
+          {1, 24, 128, 2405, 3, 1, 1, 0},
+          {1, 8, 256, 2406, 5, 1, 2, 0},
+          {2, 40, 96, 600, 1, 1, 1, 0},
+          {1, 80, 96, 500, 3, 1, 1, 1, 4},
+          {1, 100, 130, 500, 3, 1, 1, 1},
+          {1, 24, 64, 3001, 5, 400, 1, "causal"},
+          {2, 3, 100, 900, 20, 1, 1, 5},
+          {1, 17, 143, 483, 134, 1, 1, 0},
+          {2, 12, 64, 901, 16, 1, 2, 7, 1, true, "circular"},
+          {1, 3, 70, 5000, 64, 1, 16, 0},
+          {1, 21, 40, 3003, 11, 1, 8, 4},
+          {1, 79, 61, 2500, 5, 1, 4, 0},
+          {1, 53, 31, 3000, 1, 1, 13, 0},
+          {2, 11, 30, 1500, 9, 5, 6, 12, 1, true, "replicate"},
+          {1, 40, 300, 801, 7, 1, 1, 3},
+          {2, 5, 33, 1203, 15, 2, 1, 14}};
+}
+
+// So many tiles that cuda.wgmma does not halve them: of 64 or 32 outputs and 256 positions, whose rows begin anywhere
+// in 16 bytes, with weights that stay and that follow, a stride, groups, folds and flat octets.
+inline std::vector<Conv1dCase> wide_tile_cases() {
+  std::vector<Conv1dCase> cases = {{24, 24, 64, 771, 3, 1, 1, 1},   {24, 20, 32, 771, 5, 2, 1, 3, 1, true, "reflect"},
+                                   {36, 64, 40, 300, 11, 1, 1, 5},  {24, 16, 20, 1543, 3, 1, 2, 1, 1, false},
+                                   {8, 64, 64, 777, 3, 1, 1, 1, 4}, {24, 16, 64, 1543, 4, 3, 2, 0},
+                                   {24, 4, 40, 773, 15, 1, 1, 7},   {24, 2, 32, 773, 33, 1, 1, 0, 1, true, "circular"},
+                                   {24, 3, 50, 1030, 19, 2, 1, 20}, {24, 96, 64, 771, 2, 5, 1, 0}};
+  for (int64_t length = 2401; length < 2409; ++length) {
+    cases.push_back({8, 16, 40 + length % 25, length, 3, 1, 1, 1});
+    cases.push_back({8, 16, 17 + length % 16, length, 3, 1, 1, CasePadding(2, length % 3)});
+  }
+  return cases;
+}
+
+// The same of 256 channels, of one product: where weights follow and where they stay, some channels empty, in groups,
+// with strides, far taps and folded.
+inline std::vector<Conv1dCase> tall_tile_cases() {
+  return {{24, 96, 256, 380, 3, 1, 1, 1},
+          {36, 256, 256, 203, 1, 1, 1, 0},
+          {18, 128, 384, 300, 2, 9, 1, 0},
+          {36, 96, 200, 411, 3, 1, 2, 1, 1, false},
+          {18, 64, 256, 3084, 16, 1, 8, 4},
+          {12, 192, 512, 301, 3, 1, 1, 1, 2},
+          {24, 64, 256, 280, 5, 60, 1, CasePadding(120, 119), 1, true, "reflect"},
+          {18, 40, 256, 513, 7, 1, 1, 3}};
 }
 
 // What cuda.depthwise makes by windows: taps of every count modulo four, dilations that divide a warp and that do not,

@@ -38,6 +38,8 @@ TEST_CASE("conv1d: depthwise with short rows and long kernels") {
 }
 
 TEST_CASE("conv1d: short sums on tensor cores") { check_all(short_sum_cases()); }
+TEST_CASE("conv1d: tiles of 256 positions on tensor cores") { check_all(wide_tile_cases()); }
+TEST_CASE("conv1d: octets of two taps in a step") { check_all(paired_cases()); }
 TEST_CASE("conv1d: depthwise by windows") { check_all(window_cases(), "cuda.depthwise"); }
 
 TEST_CASE("conv1d: more than 65,535 positions, and tiles that do not fit") {

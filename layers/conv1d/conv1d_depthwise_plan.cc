@@ -42,11 +42,8 @@ DepthwiseWay depthwise_way(const Conv1dProblem& p, int64_t out_length, int proce
   DepthwiseWindows windows;
   if (depthwise_windows(p, windows) && out_length >= kFewOutputs) {
     const bool shares = p.kernel_size > kShortKernel || (p.dilation == 1 && out_length < kLongRow * p.kernel_size);
-    const int64_t tiles = ceil_div(out_length, int64_t{windows.outputs});
-    // The last warp also brings what it does not need. Past a row and its copy, a circular one has no place for that.
-    const int64_t end = (tiles - 1) * windows.outputs - p.pad_left + round_up(windows.positions, 32);
-    const bool has_place = p.padding_mode != PaddingMode::kCircular || end <= 2 * p.length;
-    if (shares && has_place && checked_mul(rows, tiles) <= kMaxGrid) return DepthwiseWay::kWindows;
+    const int64_t warps = checked_mul(rows, ceil_div(out_length, int64_t{windows.outputs}));
+    if (shares && warps <= kMaxGrid) return DepthwiseWay::kWindows;
   }
   const int64_t warps = checked_mul(rows, ceil_div(out_length, kDepthwiseTile));
   // More than an eighth of what rows' warps make would be past rows' ends, or they are too few for the device.
@@ -60,23 +57,28 @@ double depthwise_seconds(const Conv1dProblem& p, int64_t out_length, int process
   const auto outputs = static_cast<double>(p.batch * p.out_channels) * static_cast<double>(out_length);
   const auto taps = static_cast<double>(p.kernel_size);
   const auto stride = static_cast<double>(p.stride);
+  constexpr int64_t kApart = 32;  // a dilation from which on no lane reads what another one does
+  const bool apart = p.kernel_size > 1 && p.dilation >= kApart;
   double seconds = 0;
   switch (depthwise_way(p, out_length, processors)) {
     case DepthwiseWay::kRows: {
       constexpr double kTaps = 34e9;  // a second and multiprocessor; of a stride each load has so many more lines
-      seconds = outputs * taps * std::max(1.0, 0.6 * stride) / (kTaps * processors);
+      constexpr double kSlower = 1.5;
+      seconds = (apart ? kSlower : 1) * outputs * taps * std::max(1.0, 0.6 * stride) / (kTaps * processors);
       break;
     }
     case DepthwiseWay::kElements: {
       constexpr double kTaps = 9e9;
       constexpr double kBatchSeconds = 0.5e-6;  // the way of the loads that are under way at once
       constexpr int64_t kBatch = 8;
+      constexpr double kSlower = 1.15;
       // Those that meet more than padded zeros.
       const bool zeros = p.padding_mode == PaddingMode::kZeros;
       const int64_t met = zeros ? std::min(p.kernel_size, ceil_div(p.length, p.dilation)) : p.kernel_size;
       const int64_t batch = met <= kBatch / 2 ? kBatch / 2 : kBatch;
       const double all = outputs * static_cast<double>(round_up(met, batch)) * std::max(1.0, stride / 8);
-      seconds = std::max(all / (kTaps * processors), kBatchSeconds * static_cast<double>(ceil_div(met, kBatch)));
+      seconds = (apart ? kSlower : 1) *
+                std::max(all / (kTaps * processors), kBatchSeconds * static_cast<double>(ceil_div(met, kBatch)));
       break;
     }
     case DepthwiseWay::kWindows: {

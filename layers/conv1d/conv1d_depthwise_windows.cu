@@ -117,8 +117,9 @@ __global__ void __launch_bounds__(kDepthwiseThreads)
     load_input(
         positions, lane, [&](int index) { return padded_stored<true>(a, source, first + index); }, put);
   } else {
+    const int last = a.length + static_cast<int>(a.p.pad_right) - 1;  // there is nothing past the padding
     load_input(
-        positions, lane, [&](int index) { return padded_stored<false>(a, source, first + index); }, put);
+        positions, lane, [&](int index) { return padded_stored<false>(a, source, min(first + index, last)); }, put);
   }
   __syncwarp();
 

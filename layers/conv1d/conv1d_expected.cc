@@ -90,9 +90,7 @@ double tensor_seconds(const Conv1dProblem& p, int64_t out_length, int processors
                    kStep * static_cast<double>(steps)});
 }
 
-double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t out_length, int processors) {
-  constexpr double kStart = 2.3e-6;
-  constexpr double kMemory = 0.75;        // of the time that bytes take at best
+double wgmma_tile_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, const WgmmaWalk& walk) {
   constexpr double kProduct = 77e-9;      // of a step
   constexpr double kItem = 1.2e-9;        // an octet row that is converted
   constexpr double kFlatItem = 1e-9;      // the same of flat octets, their number rounded up to four
@@ -102,33 +100,46 @@ double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t o
   constexpr int64_t kManyOutputs = 16;
   constexpr double kWasted = 1.7;  // of one product, as measured: 64 rows of it for fewer than 16 outputs
   constexpr double kStore = 2e-6;  // of a tile of 128 x 128
+  // Of a stride, row by row: neighbours are read from few banks, if not 16 bytes at once; channels take somewhat
+  // longer.
+  constexpr double kStridedRows = 1.2;
+  double gather = 1;
+  if (g.boxes == 0 && p.stride >= 4) gather = g.fold > 1 ? static_cast<double>(p.stride) / 4 : kStridedRows;
+  const double items = g.flat ? kFlatItem * product({round_up(g.octets, 4), g.octet_rows}) +
+                                    kFlatRaw * product({g.stage_channels, g.pitch})
+                              : kItem * gather * g.items();
+  const bool turned = g.layout == wgmma::Layout::kTurned;  // three products take the time of four there
+  const bool wasted = g.products == 1 && p.group_out() < kManyOutputs && !turned;
+  const bool flat_followed = g.flat && !g.resident && p.group_out() <= kMostOutputs;
+  const double slower = (wasted ? kWasted : 1) * (flat_followed ? kFlatFollowed : 1);
+  const double convert = slower * g.stages() * walk.converted * (walk.stage_seconds + items);
+  const double multiply = g.total_steps() * (turned && g.products > 1 ? 4 : g.products) * walk.halves * kProduct;
+  const int64_t channels = turned ? g.shape().channels : std::min<int64_t>(p.group_out(), g.shape().channels);
+  const double store = kStore * static_cast<double>(channels) * g.shape().columns / (128 * 128);
+  return std::max(convert, multiply + store);
+}
+
+double wgmma_seconds(const Conv1dProblem& p, const wgmma::Geometry& g, int64_t out_length, int processors) {
+  constexpr double kStart = 2.3e-6;
+  constexpr double kMemory = 0.75;              // of the time that bytes take at best
+  constexpr double kLoneStageSeconds = 0.7e-6;  // a lone tile waits for each stage's way from memory
   const int64_t blocks = p.groups * ceil_div(p.group_out(), g.shape().channels);
   const double tiles = product({p.batch, blocks, g.position_tiles(out_length)});
   const double turns = std::ceil(tiles / processors);
   const double stages = g.stages();
-  // A lone tile waits for each stage's way from memory.
-  const double items = g.flat ? kFlatItem * product({round_up(g.octets, 4), g.octet_rows}) +
-                                    kFlatRaw * product({g.stage_channels, g.pitch})
-                              : kItem * g.items();
-  const bool turned = g.layout == wgmma::Layout::kTurned;  // three products take the time of four there
-  const bool wasted = g.products == 1 && p.group_out() < kManyOutputs && !turned;
-  double converted = stages;  // of a tile; if tiles slide, all of them where a chain begins
+  WgmmaWalk walk;
+  if (turns <= 2) walk.stage_seconds = kLoneStageSeconds;
   if (g.layout == wgmma::Layout::kSlide) {
-    converted = 1 + (stages - 1) * static_cast<double>(p.dilation) / static_cast<double>(out_length);
+    // All of a tile's stages where a chain begins, else one.
+    walk.converted = 1 / stages + (1 - 1 / stages) * static_cast<double>(p.dilation) / static_cast<double>(out_length);
   }
-  const bool flat_followed = g.flat && !g.resident && p.group_out() <= kMostOutputs;
-  const double slower = (wasted ? kWasted : 1) * (flat_followed ? kFlatFollowed : 1);
-  const double convert = slower * converted * ((turns > 2 ? 0.3e-6 : 0.7e-6) + items);
   // Of a tall tile; those that have no channels cost nothing where thread blocks have all blocks of channels in turn.
-  double halves = g.layout == wgmma::Layout::kTall ? 2 : 1;
-  if (halves > 1 && !g.resident && turns > 2) {
-    halves = static_cast<double>(p.groups * ceil_div(p.group_out(), int64_t{128})) / static_cast<double>(blocks);
+  if (g.layout == wgmma::Layout::kTall) {
+    const auto filled = static_cast<double>(p.groups * ceil_div(p.group_out(), int64_t{128}));
+    walk.halves = !g.resident && turns > 2 ? filled / static_cast<double>(blocks) : 2;
   }
-  const double multiply = stages * g.steps * (turned && g.products > 1 ? 4 : g.products) * halves * kProduct;
-  const int64_t channels = turned ? g.shape().channels : std::min<int64_t>(p.group_out(), g.shape().channels);
-  const double store = kStore * static_cast<double>(channels) * g.shape().columns / (128 * 128);
   return kLaunchSeconds + kStart +
-         std::max(turns * std::max(convert, multiply + store), kMemory * memory_seconds(p, out_length));
+         std::max(turns * wgmma_tile_seconds(p, g, walk), kMemory * memory_seconds(p, out_length));
 }
 
 }  // namespace strand::layers

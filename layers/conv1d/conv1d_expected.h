@@ -17,6 +17,14 @@ bool has_far_taps(const Conv1dProblem& problem);
 
 double few_channels_seconds(const Conv1dProblem& problem, int64_t out_length, int processors);
 double tensor_seconds(const Conv1dProblem& problem, int64_t out_length, int processors);
+
+// How thread blocks of cuda.wgmma walk over tiles.
+struct WgmmaWalk {
+  double stage_seconds = 0.3e-6;  // that a stage takes to convert besides its values
+  double converted = 1;           // of a tile's stages
+  double halves = 1;              // of a tall tile's, 128 outputs each, that are multiplied
+};
+double wgmma_tile_seconds(const Conv1dProblem& problem, const wgmma::Geometry& geometry, const WgmmaWalk& walk = {});
 double wgmma_seconds(const Conv1dProblem& problem, const wgmma::Geometry& geometry, int64_t out_length, int processors);
 
 }  // namespace strand::layers

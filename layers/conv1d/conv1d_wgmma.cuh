@@ -197,7 +197,7 @@ __device__ __forceinline__ void await_stores_read() {
 }
 
 // An operand in shared memory without swizzle: groups of 8 rows of 16 bytes lie side by side, the second octet
-// `octet_bytes` after the first. `+`: so many rows on.
+// `octet_bytes` after the first. `+`: so many rows on, and of step_rows the second octet so much further.
 struct Operand {
   uint32_t low;
   __device__ Operand(uint32_t address, int octet_bytes)

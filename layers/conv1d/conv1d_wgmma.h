@@ -71,6 +71,10 @@ constexpr BlockShape block_shape(Layout layout) {
   if (layout == Layout::kWide) return {64, 256};
   return layout == Layout::kStack ? BlockShape{32, 256} : BlockShape{16, 512};
 }
+// Whether it has twice the tile of kSplit, or for few outputs as large a one.
+constexpr bool may_halve(Layout layout) {
+  return layout == Layout::kWide || layout == Layout::kStack || layout == Layout::kTall;
+}
 // Of kPartColumns positions, that a warpgroup has.
 constexpr int parts_of(Layout layout) { return layout == Layout::kTurned ? 2 : 1; }
 
@@ -158,6 +162,8 @@ struct Geometry {
     boxes = 0;
     row_values = pitch;
   }
+  // Of a stage, that are multiplied: a tap's each.
+  constexpr int tap_octets() const { return flat ? octets : stage_taps * octets; }
   constexpr int elements() const { return flat ? octets * 8 : 0; }  // of a flat stage
   constexpr int staging_bytes() const { return kStagingBytes + second_staging; }
   // Of the header and the tables, which lie behind the staging.
@@ -212,6 +218,9 @@ struct Chains {
 std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry, int products = 3,
                             int element_bytes = 4);
 
+// The layouts that a problem may have, the best one first, which may not fit; the last one goes with any problem.
+std::vector<Layout> choose_layouts(const Conv1dProblem& problem, int products);
+
 // Whether tiles may slide: the taps lie whole tiles apart, so that a tile's input is, but for the last tap's, that of
 // the tile a dilation before. All channels of a tap are a stage, which stays for as many tiles as there are taps.
 bool may_slide(const Conv1dProblem& problem, int products);
@@ -228,7 +237,9 @@ int choose_stored_columns(const Conv1dProblem& problem, const Geometry& geometry
 // staged alike and go by one tensor copy. Not where taps reach so far that what is read twice has left the cache.
 bool carries_outputs(const Conv1dProblem& problem, const Geometry& geometry, int64_t out_length);
 
-// Rows (of 16 bytes) from a slot's first octet to the first of each step's two.
+// A stage's octets, tap by tap, are multiplied two by two, of which that comes first which lies first in a slot. Rows
+// (of 16 bytes) from the slot's first octet to the first of each step's two, and, << 16, from that to the second: as
+// descriptors of operands have them.
 std::vector<int32_t> step_rows(const Conv1dProblem& problem, const Geometry& geometry);
 
 // For flat octets: the (channel, tap) of each value of the reduction in a stage as channel << 16 | tap, in the order of

@@ -106,7 +106,7 @@ __device__ __forceinline__ void multiply_high_tiles(const Arguments& a, const Sh
   const int weights_at = is_split(BlockLayout) ? warpgroup * 64 * 16 : 0;
   const int octets_at =
       g.raw_bytes + (is_split(BlockLayout) ? 0 : warpgroup * parts_of(BlockLayout) * g.stored_columns * 16);
-  const Operand x(shared_address(s.slot(0)) + octets_at, g.octet_rows * 16);
+  const Operand x(shared_address(s.slot(0)) + octets_at, 0);  // see step_rows
   const int lane = __shfl_sync(~0U, static_cast<int>(threadIdx.x) % 32, static_cast<int>(threadIdx.x) % 32);
   const auto number = [&](Number which) { return load_shared<int>(s.number(which)); };
   const bool resident = number(kResident) != 0;

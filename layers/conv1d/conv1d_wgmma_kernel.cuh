@@ -80,7 +80,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& a, const Shared&
   const int octets_at =
       g.raw_bytes + (is_split(BlockLayout) ? 0 : warpgroup * parts_of(BlockLayout) * g.stored_columns * 16);
   const Operand w(s.weights(0) + weights_at, octet_weight_rows(BlockLayout, 3) * 16);
-  const Operand x(shared_address(s.slot(0)) + octets_at, g.octet_rows * 16);
+  const Operand x(shared_address(s.slot(0)) + octets_at, 0);  // see step_rows
   const int lane = __shfl_sync(~0U, static_cast<int>(threadIdx.x) % 32, static_cast<int>(threadIdx.x) % 32);
   const bool signals = lane == 0;
   // By way of shared memory: numbers that are arguments the compiler would load anew in each round, and wait.

@@ -36,19 +36,36 @@ struct Pairs {
   }
 };
 
+// Rows from a slot's first octet to one of the stage's octets, tap by tap.
+int octet_row(const Conv1dProblem& p, const Geometry& g, int octet) {
+  if (g.flat) return octet * g.octet_rows;
+  const int64_t shift = octet / g.octets * (g.fold > 1 ? g.fold : p.dilation);
+  return to_int(shift % p.stride * g.phase_rows + int64_t{octet % g.octets} * g.octet_rows + shift / p.stride);
+}
+
+// Where each of a stage's octets is multiplied, tap by tap.
+struct OctetPlace {
+  int step;
+  int second;  // 1: as the second of the step's two
+};
+std::vector<OctetPlace> octet_places(const Conv1dProblem& p, const Geometry& g) {
+  std::vector<OctetPlace> places;
+  for (int octet = 0; octet < g.tap_octets(); ++octet) {
+    const int other = std::min(octet ^ 1, g.tap_octets() - 1);
+    places.push_back({octet / 2, octet_row(p, g, octet) > octet_row(p, g, other) ? 1 : 0});
+  }
+  return places;
+}
+
 }  // namespace
 
 std::vector<int32_t> step_rows(const Conv1dProblem& p, const Geometry& g) {
   std::vector<int32_t> rows;
-  for (int step = 0; step < g.steps; ++step) {
-    if (g.flat) {
-      rows.push_back(2 * step * g.octet_rows);
-      continue;
-    }
-    const int blocks = g.stage_channels * g.fold / 16;
-    const int64_t shift = step / blocks * (g.fold > 1 ? g.fold : p.dilation);
-    rows.push_back(
-        to_int(shift % p.stride * g.phase_rows + int64_t{2} * (step % blocks) * g.octet_rows + shift / p.stride));
+  for (int octet = 0; octet < g.tap_octets(); octet += 2) {
+    const int one = octet_row(p, g, octet);
+    // The last one may be alone, and is its own second, whose weights are zeros.
+    const int other = octet_row(p, g, std::min(octet + 1, g.tap_octets() - 1));
+    rows.push_back(std::min(one, other) | (std::max(one, other) - std::min(one, other)) << 16);
   }
   return rows;
 }
@@ -68,6 +85,7 @@ PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<
   PackedWeights packed;
   packed.halves.assign(static_cast<size_t>(p.groups * blocks * block_halves), 0);
   packed.unscale.assign(static_cast<size_t>(p.groups * blocks * shape.channels), 0.0F);
+  const std::vector<OctetPlace> places = octet_places(p, g);
   Pairs pairs;
   for (int64_t o = 0; o < p.out_channels; ++o) {
     const auto channel = weights.subspan(static_cast<size_t>(o * p.reduction()), static_cast<size_t>(p.reduction()));
@@ -87,12 +105,12 @@ PackedWeights pack_weights(const Conv1dProblem& p, const Geometry& g, std::span<
       const int64_t local_c = c % g.stage_channels * g.fold + index % p.kernel_size % g.fold;
       const int64_t local_tap = tap % g.stage_taps;
       // Its place in the stage's reduction: step and value of the step.
-      const int64_t flat = flat_place(p, local_c * g.stage_taps + local_tap);
-      const int64_t step = g.flat ? flat / 16 : local_tap * (g.stage_channels * g.fold / 16) + local_c / 16;
-      const int64_t k = g.flat ? flat % 16 : local_c % 16;
+      const int64_t value =
+          g.flat ? flat_place(p, local_c * g.stage_taps + local_tap) : local_tap * g.octets * 8 + local_c;
+      const auto [step, second] = places[static_cast<size_t>(value / 8)];
       for (int part = 0; part < g.parts(); ++part) {
-        const int64_t row = weight_row(layout, g.products, within, part, to_int(k / 8));
-        const int64_t target = block * block_halves + (stage * g.steps + step) * step_halves + row * 8 + k % 8;
+        const int64_t row = weight_row(layout, g.products, within, part, second);
+        const int64_t target = block * block_halves + (stage * g.steps + step) * step_halves + row * 8 + value % 8;
         packed.halves[static_cast<size_t>(target)] = (part == 0 ? pairs.high : pairs.low)[static_cast<size_t>(index)];
       }
     }

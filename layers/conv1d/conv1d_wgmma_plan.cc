@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "engine/checked.h"
+#include "layers/conv1d/conv1d_expected.h"
 #include "layers/conv1d/conv1d_wgmma.h"
 
 namespace strand::layers::wgmma {
@@ -16,27 +17,8 @@ constexpr int kMaxInterleave = 8;  // the phases of an output lie in eight rows
 constexpr int64_t kMaxIndex = int64_t{1} << 28;
 constexpr int kMaxFlatReduction = 128;  // of a stage
 constexpr int64_t kMaxResidentBlocks = 33;
-
-Layout layout_for(const Conv1dProblem& p) {
-  const int64_t out_channels = p.group_out();
-  if (out_channels <= 32 && !p.epilogue.gated) return Layout::kStack;
-  return round_up(out_channels, 128) > round_up(out_channels, 64) ? Layout::kWide : Layout::kSplit;
-}
-
-// One product of a long sum, with at most a third of the channels of tall tiles empty.
-bool may_be_tall(const Conv1dProblem& p, int products) {
-  constexpr int64_t kLongSum = 256;
-  return products == 1 && p.group_out() > 128 && round_up(p.group_out(), 256) * 2 <= p.group_out() * 3 &&
-         p.reduction() >= kLongSum;
-}
-
-// Up to 16 outputs, and so many positions, counted by the input's, that tiles of 512 are about enough for all
-// multiprocessors.
-bool may_be_turned(const Conv1dProblem& p) {
-  constexpr int64_t kFewTiles = 128;
-  const int64_t tiles = p.length / (p.stride * block_shape(Layout::kTurned).columns);
-  return p.group_out() <= 16 && !p.epilogue.gated && p.batch * p.groups * tiles >= kFewTiles;
-}
+constexpr int kProcessors = 132;  // an H200's, for which a plan is made
+constexpr int kFewTiles = 2 * kProcessors;
 
 int to_int(int64_t value) { return static_cast<int>(value); }
 
@@ -108,8 +90,8 @@ void lay_out(const Conv1dProblem& p, Geometry& g) {
     g.octet_rows = columns;
     g.phase_rows = g.octets * columns;
   } else {
-    g.steps = g.stage_taps * g.stage_channels * g.fold / 16;
     g.octets = g.stage_channels * g.fold / 8;
+    g.steps = to_int(ceil_div(int64_t{g.stage_taps} * g.octets, 2));
     g.octet_rows =
         to_int(g.fold > 1 ? columns + (g.stage_taps - 1) * g.fold / p.stride : ceil_div(g.positions, p.stride));
     g.phase_rows = g.octets * g.octet_rows;
@@ -171,18 +153,16 @@ bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
   return fill_slots(g, false, limit, g);
 }
 
-// Of the channels that an octet has room for.
-bool mostly_empty(const Conv1dProblem& p) {
-  return p.group_in() < 16 && round_up(p.group_in(), 16) * p.kernel_size > 2 * round_up(p.reduction(), 16);
+int64_t tile_count(const Conv1dProblem& p, const Geometry& g) {
+  return p.batch * p.groups * ceil_div(p.group_out(), g.shape().channels) * g.position_tiles(output_length(p));
 }
 
-// What a tile costs its converters and the memory: octet rows to convert, and raw values to load in the same unit.
-int64_t cost(const Geometry& g) {
-  return int64_t{g.stages()} * (g.items() + int64_t{g.stage_channels} * g.pitch * g.element_bytes / 32 + 64);
+// What a tile costs: octet rows to convert; raw values to load, stages and products, even with nothing, in the same
+// unit.
+int64_t work(const Geometry& g) {
+  return g.stages() * (g.items() + int64_t{g.stage_channels} * g.pitch * g.element_bytes / 32 + 64) +
+         g.total_steps() * 48;
 }
-
-// Products with nothing are work too: steps that flat octets do not fill.
-int64_t work(const Geometry& g) { return cost(g) + int64_t{g.total_steps()} * 48; }
 
 // What octets are made of: see conv1d_wgmma.h.
 struct Kind {
@@ -192,46 +172,74 @@ struct Kind {
 
 // The kinds that may be best.
 std::vector<Kind> choose_kinds(const Conv1dProblem& p) {
-  if (p.stride % 8 == 0 && p.dilation == 1 && p.group_in() * p.stride % 16 == 0) return {{false, p.stride}};
-  if (!mostly_empty(p)) return {{false, 1}};
-  std::vector<Kind> kinds = {{true, 1}};
+  constexpr int64_t kOctet = 8;
+  constexpr int64_t kFewChannels = 32;  // from which on an octet that is not full is a small part of them
+  const auto folds = [&](int64_t fold) { return p.dilation == 1 && fold % p.stride == 0; };
+  if (p.group_in() >= kOctet && p.stride % kOctet == 0 && folds(p.stride)) return {{false, p.stride}};
+  std::vector<Kind> kinds = {{false, 1}};
+  const bool full = p.group_in() % kOctet == 0 || p.group_in() > kFewChannels;
   for (const int64_t fold : {8, 16}) {
-    if (p.dilation == 1 && fold % p.stride == 0) kinds.push_back({false, fold});
+    if (!full && folds(fold)) kinds.push_back({false, fold});
   }
+  if (p.group_in() < kOctet) kinds.push_back({true, 1});
   return kinds;
 }
 
-// The best stage of this kind, if it is better than `best`: all taps at once, so that each position is converted once,
-// unless the dilation spreads them so far that the gaps cost more; and as many channels as keep three stages in flight.
-void improve(const Conv1dProblem& p, const Kind& kind, const Geometry& asked, int64_t limit, Geometry& best) {
+// The best stage of this kind whose channels are a multiple of `unit`, if any fits: all taps at once, so that each
+// position is converted once, unless the dilation spreads them so far that the gaps cost more; and as many channels as
+// keep three stages in flight.
+Geometry best_of_unit(const Conv1dProblem& p, const Kind& kind, int64_t unit, const Geometry& asked, int64_t limit) {
+  constexpr int64_t kMostChannels = 64;
   const auto [flat, fold] = kind;
-  const int64_t unit = flat ? 1 : 16 / fold;  // of channels
   const int64_t padded = round_up(p.group_in(), unit);
   const int64_t taps = ceil_div(p.kernel_size, fold);
   const bool slides = asked.layout == Layout::kSlide;
+  Geometry best;
   for (int64_t tap_stages = 1; tap_stages <= (fold > 1 ? 1 : taps); ++tap_stages) {
     Geometry g = asked;
     g.flat = flat;
     g.fold = to_int(fold);
     g.stage_taps = to_int(ceil_div(taps, tap_stages));
     if (ceil_div(taps, g.stage_taps) != tap_stages) continue;
-    for (int64_t channels = unit; channels <= std::min<int64_t>(padded, 64); channels += unit) {
-      if (padded % channels != 0) continue;
+    for (int64_t channels = unit; channels <= std::min(padded, kMostChannels); channels += unit) {
       if (slides && (channels < padded || tap_stages < taps)) continue;
       if (flat && channels * g.stage_taps > kMaxFlatReduction && channels > 1) break;
       g.stage_channels = to_int(channels);
       if (!fits(p, limit, g)) continue;
       if (slides && (!g.resident || g.slots <= taps)) continue;
       const bool deep = g.slots >= 3;
-      const bool found = best.slots > 0;
       const bool best_deep = best.slots >= 3;
-      if (found && (best_deep && !deep)) continue;
-      // Neighbours fill no octets where taps are few: what is folded then costs more products than it saves otherwise.
-      if (found && best.flat && !flat && g.total_steps() > best.total_steps()) continue;
-      if (!found || (deep && !best_deep) || work(g) < work(best)) best = g;
+      if (best.slots > 0 && best_deep && !deep) continue;
+      if (best.slots == 0 || (deep && !best_deep) || work(g) < work(best)) best = g;
     }
     if (tap_stages > 16 && best.slots > 0) break;
   }
+  return best;
+}
+
+// Whether one stage is to be preferred to another: where a tile is expected to take about as long, the one that takes
+// less work.
+bool is_better(const Conv1dProblem& p, const Geometry& one, const Geometry& other) {
+  constexpr double kAlike = 0.93;
+  constexpr double kStageSeconds = 0.5e-6;  // that each stage costs a tile besides, as measured
+  constexpr double kShallow = 1.25;         // of two stages in flight
+  if (one.slots == 0 || other.slots == 0) return one.slots > 0;
+  const auto seconds = [&](const Geometry& g) {
+    return (wgmma_tile_seconds(p, g) + kStageSeconds * g.stages()) * (g.slots < 3 ? kShallow : 1);
+  };
+  const double ratio = seconds(one) / seconds(other);
+  return ratio < kAlike || (ratio * kAlike < 1 && work(one) < work(other));
+}
+
+// Channels are whole steps of a tap; or octets that pair with another tap's, where that leaves fewer of them empty or
+// the others take too much memory.
+Geometry best_of_kind(const Conv1dProblem& p, const Kind& kind, const Geometry& asked, int64_t limit) {
+  if (kind.flat) return best_of_unit(p, kind, 1, asked, limit);
+  const Geometry whole = best_of_unit(p, kind, std::max<int64_t>(16 / kind.fold, 1), asked, limit);
+  const int64_t values = p.group_in() * kind.fold;
+  if (whole.slots >= 3 && round_up(values, 16) == round_up(values, 8)) return whole;
+  const Geometry octets = best_of_unit(p, kind, std::max<int64_t>(8 / kind.fold, 1), asked, limit);
+  return is_better(p, octets, whole) ? octets : whole;
 }
 
 // A warp's second eight rows wait for the first ones' copy where both are staged in one place, which shows where sums
@@ -244,8 +252,7 @@ void stage_apart(const Conv1dProblem& p, const Geometry& asked, int64_t limit, G
   if (!best.resident || !is_short || !two_copies) return;
   Geometry wider = asked;
   wider.second_staging = kStagingBytes;
-  Geometry apart;
-  improve(p, {best.flat, best.fold}, wider, limit, apart);
+  const Geometry apart = best_of_kind(p, {best.flat, best.fold}, wider, limit);
   const bool ahead = apart.slots >= std::max(kFewestSlots, apart.stages() + 1);
   const bool fits = apart.resident && (ahead || asked.layout == Layout::kSlide);
   const bool as_many = apart.stages() == best.stages() || apart.boxes > 0;
@@ -257,7 +264,10 @@ void stage_apart(const Conv1dProblem& p, const Geometry& asked, int64_t limit, G
 bool best_stage(const Conv1dProblem& p, const std::vector<Kind>& kinds, const Geometry& asked, int64_t limit,
                 Geometry& best) {
   best = {};
-  for (const Kind& kind : kinds) improve(p, kind, asked, limit, best);
+  for (const Kind& kind : kinds) {
+    const Geometry found = best_of_kind(p, kind, asked, limit);
+    if (is_better(p, found, best)) best = found;
+  }
   stage_apart(p, asked, limit, best);
   return best.slots > 0;
 }
@@ -284,28 +294,36 @@ std::string why_not(const Conv1dProblem& p) {
   return "";
 }
 
+// Tiles half as large, some of whose products are for nothing, where there are too few for all multiprocessors.
+void halve_few(const Conv1dProblem& p, const std::vector<Kind>& kinds, int64_t limit, Geometry& geometry) {
+  constexpr double kMuchFaster = 0.9;
+  if (tile_count(p, geometry) > kFewTiles) return;
+  Geometry asked;
+  asked.products = geometry.products;
+  asked.element_bytes = geometry.element_bytes;
+  asked.layout = Layout::kSplit;
+  Geometry halves;
+  const auto seconds = [&](const Geometry& g) { return wgmma_seconds(p, g, output_length(p), kProcessors); };
+  if (best_stage(p, kinds, asked, limit, halves) && seconds(halves) < kMuchFaster * seconds(geometry)) {
+    geometry = halves;
+  }
+}
+
 // False where no stage of input fits.
 bool find_geometry(const Conv1dProblem& p, int64_t shared_limit, int products, int element_bytes, Geometry& geometry) {
   const std::vector<Kind> kinds = choose_kinds(p);
-  const bool whole_octets = !kinds.front().flat;
   Geometry asked;
   asked.products = products;
   asked.element_bytes = element_bytes;
-  if (may_be_tall(p, products)) {
-    asked.layout = Layout::kTall;
-    if (best_stage(p, kinds, asked, shared_limit, geometry)) return true;
+  bool found = false;
+  for (const Layout layout : choose_layouts(p, products)) {
+    asked.layout = layout;
+    found = best_stage(p, kinds, asked, shared_limit, geometry) && (layout != Layout::kTurned || geometry.slots >= 3);
+    if (found) break;
   }
-  if (may_be_turned(p) && whole_octets) {
-    asked.layout = Layout::kTurned;
-    if (best_stage(p, kinds, asked, shared_limit, geometry) && geometry.slots >= 3) return true;
-  }
-  if (whole_octets && may_slide(p, products)) {
-    asked.layout = Layout::kSlide;
-    if (best_stage(p, kinds, asked, shared_limit, geometry)) return true;
-  }
-  asked.layout = layout_for(p);
-  return best_stage(p, kinds, asked, shared_limit, geometry) ||
-         best_stage(p, {{false, 1}, {true, 1}}, asked, shared_limit, geometry);
+  if (!found) found = best_stage(p, {{false, 1}, {true, 1}}, asked, shared_limit, geometry);
+  if (found && may_halve(geometry.layout)) halve_few(p, kinds, shared_limit, geometry);
+  return found;
 }
 
 }  // namespace
@@ -323,44 +341,6 @@ std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geomet
            std::to_string(geometry.total_steps()) + " steps of 16";
   }
   return "";
-}
-
-bool may_slide(const Conv1dProblem& p, int products) {
-  constexpr int64_t kFewTiles = 660;  // five a multiprocessor of an H200
-  constexpr int64_t kFewValues = 96;  // of a position that are converted if tiles do not slide: outputs take longer
-  const int64_t out_length = p.length + p.pad_left + p.pad_right - p.dilation * (p.kernel_size - 1);
-  const int64_t tiles = p.batch * p.groups * ceil_div(p.group_out(), 128) * (out_length / kPartColumns);
-  const int64_t values = round_up(p.group_in(), 16) * p.kernel_size;
-  const bool pays = tiles >= kFewTiles && values >= kFewValues && out_length >= 2 * p.dilation;
-  // Sectors that tiles share would be written in parts far apart in time.
-  const bool whole_sectors = out_length % kSector == 0 && p.interleave.length == 0;
-  return pays && whole_sectors && products > 1 && layout_for(p) == Layout::kSplit && p.stride == 1 &&
-         p.kernel_size > 1 && p.kernel_size < kMaxSlots && p.dilation % kPartColumns == 0;
-}
-
-int choose_stored_columns(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
-  constexpr int64_t kMinLength = 2048;
-  constexpr int kMostSteps = 16;  // of a tile
-  // Three products leave even rows no time for what is done twice.
-  const int64_t unit = g.products == 1 ? kSector : 2;
-  const bool shares = out_length % unit != 0 && p.interleave.length == 0;
-  // Values to convert and to store, a tile's: more of the former than three quarters of the latter, and what is done
-  // twice costs more than it saves.
-  const int64_t converted = int64_t{g.stages()} * g.items() * 8;
-  const int64_t stored = std::min<int64_t>(p.group_out(), g.shape().channels) * g.shape().columns;
-  const bool pays = g.total_steps() <= kMostSteps && converted * 4 <= stored * 3;
-  const bool turned = g.layout == Layout::kTurned;  // converts as much as it stores, at least
-  return shares && pays && !turned && out_length >= kMinLength ? kPartColumns - kSector : kPartColumns;
-}
-
-bool carries_outputs(const Conv1dProblem& p, const Geometry& g, int64_t out_length) {
-  constexpr int64_t kMinLength = 2048;
-  const bool shares = out_length % kSector != 0 && p.interleave.length == 0;
-  const bool whole_blocks = p.group_out() % g.shape().channels == 0 && !p.epilogue.gated;
-  // A single product has the time to do some of it twice, and tiles side by side are written faster.
-  const bool twice = g.products == 1 && choose_stored_columns(p, g, out_length) < kPartColumns;
-  return shares && whole_blocks && !twice && g.layout == Layout::kSplit && g.resident && out_length >= kMinLength &&
-         p.dilation * (p.kernel_size - 1) <= int64_t{2} * kPartColumns * p.stride;
 }
 
 }  // namespace strand::layers::wgmma
