@@ -302,6 +302,9 @@ TEST_CASE("conv1d: what was measured to be fastest comes first") {
   check_first_on_cuda({11, 715, 682, 155, 1}, "cuda.wgmma");   // cuda.tensor: 1.82
   check_first_on_cuda({16, 32, 64, 131072, 1}, "cuda.wgmma");  // short sums
   check_first_on_cuda({5, 6, 123, 25846, 7}, "cuda.wgmma");
+  check_first_on_cuda({8, 5, 128, 16386, 3}, "cuda.wgmma");         // cuda.direct: 2.0
+  check_first_on_cuda({16, 1, 512, 2001, 7}, "cuda.few_channels");  // 1.42
+  check_first_on_cuda({8, 1, 128, 16386, 3}, "cuda.few_channels");
   check_first_on_cuda({1, 32, 64, 4096, 1}, "cuda.direct");
   check_first_on_cuda({57, 10, 790, 507, 2, 447}, "cuda.direct");
   check_first_on_cuda({16, 256, 256, 800, 33, 1, 1, 16, 256}, "cuda.depthwise");

@@ -141,7 +141,7 @@ inline std::vector<Conv1dCase> group_cases() {
   return cases;
 }
 
-// Sums of 16 to 47 products that cuda.wgmma takes: octets of channels, flat ones and folded neighbours, steps that are
+// Sums of 13 to 47 products that cuda.wgmma takes: octets of channels, flat ones and folded neighbours, steps that are
 // not full, in all ways that tiles lie, groups, phases of a stride, rows that share sectors.
 inline std::vector<Conv1dCase> short_sum_cases() {
   return {{2, 16, 64, 1300, 1, 1, 1, 0},
@@ -158,7 +158,9 @@ inline std::vector<Conv1dCase> short_sum_cases() {
           {2, 64, 128, 601, 1, 1, 1, 0, 4},
           {1, 88, 200, 900, 2, 7, 3, 2, 4},
           {1, 2, 260, 2111, 10, 4, 1, 3},
-          {1, 7, 45, 1999, 5, 1, 2, 2, 1, true, "replicate"}};
+          {1, 7, 45, 1999, 5, 1, 2, 2, 1, true, "replicate"},
+          {2, 5, 70, 1203, 3, 1, 1, 1},
+          {1, 13, 40, 900, 1, 1, 1, 0}};
 }
 
 // Channels of an odd number of octets, so that cuda.wgmma multiplies one tap's with another's: in all ways that tiles

@@ -36,8 +36,9 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
   constexpr double kStart = 1.5e-6;
   constexpr double kBlockSeconds = 2e-6;  // from a block's first load to its last store, besides its products
   // Of the time that bytes take at best: of many positions a thread more are on their way.
-  const bool many = holds_inputs(p) || positions_a_thread(p, out_length) == kManyPositions;
-  const double memory = many ? 0.75 : 1.2;
+  const bool many = positions_a_thread(p, out_length) == kManyPositions;
+  double memory = many ? 0.75 : 1.2;
+  if (holds_inputs(p)) memory = out_length % kSector == 0 ? 0.6 : 0.9;
   double bytes = memory * memory_seconds(p, out_length);
   const int64_t reduction = p.reduction();
   const int64_t positions = positions_a_thread(p, out_length);
@@ -46,9 +47,15 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
   const double tiles = product({p.batch, p.groups, ceil_div(out_length, threads * positions)});
   const auto taps = static_cast<double>(p.kernel_size);
   if (holds_inputs(p)) {
-    const double block = 0.4e-6 + 0.08e-6 * static_cast<double>(reduction);  // of a multiprocessor
-    return kLaunchSeconds + kStart + std::max(bytes, tiles * block / processors) +
-           40e-9 * static_cast<double>(std::min<int64_t>(p.group_out(), 200));
+    constexpr int64_t kHeldThreads = 256;
+    constexpr double kHeldBlocks = 2.5;  // that a multiprocessor holds
+    constexpr int64_t kOutputs = 64;     // of a block, one after another
+    const double held_tiles = product({p.batch, p.groups, ceil_div(out_length, kHeldThreads * kFewPositions)});
+    const double blocks = held_tiles * static_cast<double>(ceil_div(p.group_out(), kOutputs));
+    const double output = 100e-9 + 8e-9 * static_cast<double>(round_up(reduction, 4));
+    const double inputs = 1.5e-6 + (p.stride > 1 ? 0.4e-6 : 0) * static_cast<double>(reduction);
+    const double block = inputs + output * static_cast<double>(std::min(p.group_out(), kOutputs));
+    return kLaunchSeconds + kStart + std::max(bytes, std::max(1.0, blocks / (kHeldBlocks * processors)) * block);
   }
   const int outputs = outputs_at_once(p);
   // A tap's way, where nothing hides it: neighbours come from registers, behind a row's way, others from shared memory,

@@ -9,7 +9,7 @@
 namespace strand::layers::wgmma {
 namespace {
 
-constexpr int64_t kMinReduction = 16;      // shorter sums are left to FFMA
+constexpr int64_t kMinReduction = 13;      // shorter sums are left to FFMA
 constexpr int64_t kShortReduction = 48;    // as are those that mostly empty steps would make
 constexpr int64_t kMinGatedChannels = 16;  // fewer are not worth a gate that nothing else here takes
 constexpr int64_t kMaxStride = 16;
