@@ -3,8 +3,8 @@
 //
 // As in cuda.tensor (conv1d_tensor.h), the reduction is walked in stages of `stage_channels` channels and `stage_taps`
 // taps, whose input is converted to float16 pairs in octets (8 values of the reduction, 16 bytes, a row) and multiplied
-// in steps of two octets. Here both operands are read from shared memory by descriptors that have no swizzle, so that a
-// row is 16 bytes and a tap is a shift by whole rows.
+// in steps of two octets, of one tap or of two. Here both operands are read from shared memory by descriptors that have
+// no swizzle, so that a row is 16 bytes and a tap is a shift by whole rows.
 //   shared: an octet is 8 channels. Positions are sorted by their remainder modulo the stride (a phase); within one,
 //           octet after octet. The octets overwrite the raw input that they are made of.
 //   folded: where the stride divides 8 or 16, as shared of a Conv1d of stride 1 that has a channel for each of so many
