@@ -151,6 +151,14 @@ TEST_CASE("neighbours of few channels are folded at strides that divide 8 or 16,
   CHECK(fold(walk_problem(1, 64, 9000, 60, 2, 3, 0)) == 1);
 }
 
+// As measured: 0.377 instead of 0.550 ms, 0.256 instead of 0.494, 0.112 instead of 0.173; and 0.223 instead of 0.161.
+TEST_CASE("taps far apart at a long stride are picked out, at a short one they are not") {
+  CHECK(plan(batch_of(16, walk_problem(64, 128, 100000, 5, 8, 128, 0))).flat);
+  CHECK(plan(batch_of(16, walk_problem(32, 128, 100000, 9, 8, 128, 0))).flat);
+  CHECK(plan(batch_of(40, walk_problem(63, 64, 20001, 1, 8, 1, 0)), 1).flat);
+  CHECK_FALSE(plan(batch_of(16, walk_problem(128, 128, 20000, 3, 2, 200, 0))).flat);
+}
+
 TEST_CASE("tiles are halved where they are too few for all multiprocessors, and that is expected to be faster") {
   const auto layout = [](int64_t batch, const Conv1dProblem& p, int products = 3) {
     return plan(batch_of(batch, p), products).layout;

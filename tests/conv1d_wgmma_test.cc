@@ -247,12 +247,25 @@ TEST_CASE("what is not for warpgroup products is declined with the reason") {
   Geometry g;
   CHECK(choose_geometry(walk_problem(4, 64, 100, 3, 1, 1, 0), kShared, g).find("reduction of 12") != std::string::npos);
   CHECK(choose_geometry(walk_problem(64, 64, 100, 3, 17, 1, 0), kShared, g).find("stride") != std::string::npos);
-  // A prime number of channels whose rows do not fit at once: a step a channel.
-  CHECK(choose_geometry(walk_problem(41, 31, 66526, 1, 13, 1, 0), kShared, g).find("in 14 steps") != std::string::npos);
+  // Channels whose rows do not fit at once: a step for six of them.
+  CHECK(choose_geometry(walk_problem(47, 31, 66526, 1, 16, 1, 0), kShared, g) ==
+        "a reduction of 47 products in 8 steps of 16");
   Conv1dProblem few = walk_problem(64, 8, 100, 3, 1, 1, 0);
   CHECK(choose_geometry(few, kShared, g) == "");
   few.epilogue.gated = true;
   CHECK(choose_geometry(few, kShared, g).find("8 output channels") != std::string::npos);
+}
+
+// Whose octets of eight channels, or flat ones, would make too many steps where another kind does not.
+TEST_CASE("short sums are taken if any kind of octets makes few enough steps") {
+  for (const int products : {1, 3}) {
+    for (const Conv1dProblem& p : {walk_problem(3, 17, 30000, 13, 1, 28, 0), walk_problem(3, 2, 52628, 9, 1, 14, 0),
+                                   walk_problem(2, 8, 2109, 22, 1, 1, 0), walk_problem(1, 4, 871, 33, 1, 27, 0),
+                                   walk_problem(2, 29, 30000, 21, 1, 17, 0)}) {
+      Geometry g;
+      CHECK(choose_geometry(p, kShared, g, products) == "");
+    }
+  }
 }
 
 TEST_CASE("one output is for warpgroup products too: its time decides") {

@@ -254,13 +254,13 @@ Implementation conv1d_wgmma(const Conv1dProblem& problem, const PrepareArgs& arg
   const bool exact = args.precision == Precision::kFloat32 || args.precision == Precision::kFloat64;
   const int products = exact ? 3 : 1;
   const bool halves = problem.interleave.length == 0;  // what is interleaved is float32
+  const int64_t out_length = args.outputs[0].shape[2];
   wgmma::Geometry geometry;
   if (result.declined.empty()) result.declined = conv1d_cuda_declines(problem, args, true, halves);
   if (result.declined.empty()) {
     const int element_bytes = bytes_stored(args.inputs[0].dtype);
-    result.declined = wgmma::choose_geometry(problem, kSharedMemory, geometry, products, element_bytes);
+    result.declined = wgmma::choose_geometry(problem, kSharedMemory, geometry, products, element_bytes, out_length);
   }
-  const int64_t out_length = args.outputs[0].shape[2];
   if (result.declined.empty() && !is_half(args.outputs[0].dtype)) {
     if (!wgmma::has_halves(args) && wgmma::carries_outputs(problem, geometry, out_length)) {
       geometry.layout = wgmma::Layout::kCarry;

@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -71,7 +72,7 @@ constexpr BlockShape block_shape(Layout layout) {
   if (layout == Layout::kWide) return {64, 256};
   return layout == Layout::kStack ? BlockShape{32, 256} : BlockShape{16, 512};
 }
-// Whether it has twice the tile of kSplit, or for few outputs as large a one.
+// Whether kSplit has tiles of half the positions, or channels.
 constexpr bool may_halve(Layout layout) {
   return layout == Layout::kWide || layout == Layout::kStack || layout == Layout::kTall;
 }
@@ -162,7 +163,7 @@ struct Geometry {
     boxes = 0;
     row_values = pitch;
   }
-  // Of a stage, that are multiplied: a tap's each.
+  // Of a stage: an octet is converted once, and multiplied for each tap.
   constexpr int tap_octets() const { return flat ? octets : stage_taps * octets; }
   constexpr int elements() const { return flat ? octets * 8 : 0; }  // of a flat stage
   constexpr int staging_bytes() const { return kStagingBytes + second_staging; }
@@ -214,9 +215,10 @@ struct Chains {
   }
 };
 
-// Fills in `geometry`, or says why the problem is not for warpgroup products.
+// Fills in `geometry`, or says why the problem is not for warpgroup products. `out_length`: if the problem's sizes do
+// not tell, as where a single output has a stride of 1.
 std::string choose_geometry(const Conv1dProblem& problem, int64_t shared_limit, Geometry& geometry, int products = 3,
-                            int element_bytes = 4);
+                            int element_bytes = 4, std::optional<int64_t> out_length = {});
 
 // The layouts that a problem may have, the best one first, which may not fit; the last one goes with any problem.
 std::vector<Layout> choose_layouts(const Conv1dProblem& problem, int products);

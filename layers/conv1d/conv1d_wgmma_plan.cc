@@ -28,8 +28,9 @@ int64_t largest_lead(const Conv1dProblem& p, const Geometry& g) {
   const int64_t piece = g.piece();
   const int64_t step = std::gcd(p.length, piece);
   int64_t largest = 0;
-  for (int stage = 0; stage < g.tap_stages; ++stage) {
-    const int64_t start = int64_t{stage} * g.stage_taps * p.dilation - p.pad_left;
+  // Remainders repeat.
+  for (int64_t stage = 0; stage < std::min<int64_t>(g.tap_stages, piece); ++stage) {
+    const int64_t start = stage * g.stage_taps * p.dilation - p.pad_left;
     largest = std::max(largest, piece - step + (start % step + step) % step);
   }
   return largest;
@@ -153,15 +154,11 @@ bool fits(const Conv1dProblem& p, int64_t limit, Geometry& g) {
   return fill_slots(g, false, limit, g);
 }
 
-int64_t tile_count(const Conv1dProblem& p, const Geometry& g) {
-  return p.batch * p.groups * ceil_div(p.group_out(), g.shape().channels) * g.position_tiles(output_length(p));
-}
-
 // What a tile costs: octet rows to convert; raw values to load, stages and products, even with nothing, in the same
 // unit.
 int64_t work(const Geometry& g) {
-  return g.stages() * (g.items() + int64_t{g.stage_channels} * g.pitch * g.element_bytes / 32 + 64) +
-         g.total_steps() * 48;
+  const int64_t raw = int64_t{g.stage_channels} * g.pitch * g.element_bytes / 32;
+  return g.stages() * (g.items() + raw + 64) + int64_t{g.total_steps()} * 48;
 }
 
 // What octets are made of: see conv1d_wgmma.h.
@@ -173,13 +170,18 @@ struct Kind {
 // The kinds that may be best.
 std::vector<Kind> choose_kinds(const Conv1dProblem& p) {
   constexpr int64_t kOctet = 8;
-  constexpr int64_t kFewChannels = 32;  // from which on an octet that is not full is a small part of them
+  constexpr int64_t kFewChannels = 32;  // of more, an octet that is not full is a small part
   const auto folds = [&](int64_t fold) { return p.dilation == 1 && fold % p.stride == 0; };
-  if (p.group_in() >= kOctet && p.stride % kOctet == 0 && folds(p.stride)) return {{false, p.stride}};
-  std::vector<Kind> kinds = {{false, 1}};
+  std::vector<Kind> kinds;
+  if (p.group_in() >= kOctet && p.stride % kOctet == 0 && folds(p.stride)) {
+    kinds.push_back({false, p.stride});
+    // Else half of what is folded, at most, is not there.
+    if (2 * p.kernel_size > p.stride) return kinds;
+  }
+  kinds.push_back({false, 1});
   const bool full = p.group_in() % kOctet == 0 || p.group_in() > kFewChannels;
   for (const int64_t fold : {8, 16}) {
-    if (!full && folds(fold)) kinds.push_back({false, fold});
+    if (!full && folds(fold) && fold != kinds.front().fold) kinds.push_back({false, fold});
   }
   if (p.group_in() < kOctet) kinds.push_back({true, 1});
   return kinds;
@@ -217,18 +219,30 @@ Geometry best_of_unit(const Conv1dProblem& p, const Kind& kind, int64_t unit, co
   return best;
 }
 
-// Whether one stage is to be preferred to another: where a tile is expected to take about as long, the one that takes
-// less work.
-bool is_better(const Conv1dProblem& p, const Geometry& one, const Geometry& other) {
-  constexpr double kAlike = 0.93;
+// Steps of a short sum that are mostly empty: each is rounded towards zero.
+bool wastes_steps(const Conv1dProblem& p, const Geometry& g) {
+  return p.reduction() < kShortReduction && g.total_steps() > 2 * ceil_div(p.reduction(), int64_t{16});
+}
+
+// The time that a tile of one stage is expected to take, of another one's of the same layout.
+double relative_time(const Conv1dProblem& p, const Geometry& one, const Geometry& other) {
   constexpr double kStageSeconds = 0.5e-6;  // that each stage costs a tile besides, as measured
   constexpr double kShallow = 1.25;         // of two stages in flight
-  if (one.slots == 0 || other.slots == 0) return one.slots > 0;
   const auto seconds = [&](const Geometry& g) {
-    return (wgmma_tile_seconds(p, g) + kStageSeconds * g.stages()) * (g.slots < 3 ? kShallow : 1);
+    WgmmaWalk walk;
+    if (g.layout == Layout::kTall) walk.halves = 2;
+    return (wgmma_tile_seconds(p, g, walk) + kStageSeconds * g.stages()) * (g.slots < 3 ? kShallow : 1);
   };
-  const double ratio = seconds(one) / seconds(other);
-  return ratio < kAlike || (ratio * kAlike < 1 && work(one) < work(other));
+  return seconds(one) / seconds(other);
+}
+
+// Whether one stage is to be preferred to another: where they take about as long, the one that takes less work.
+bool is_better(const Conv1dProblem& p, const Geometry& one, const Geometry& other) {
+  constexpr double kAlike = 0.93;
+  if (one.slots == 0 || other.slots == 0) return one.slots > 0;
+  if (wastes_steps(p, one) != wastes_steps(p, other)) return wastes_steps(p, other);
+  const double time = relative_time(p, one, other);
+  return time < kAlike || (time * kAlike < 1 && work(one) < work(other));
 }
 
 // Channels are whole steps of a tap; or octets that pair with another tap's, where that leaves fewer of them empty or
@@ -268,6 +282,14 @@ bool best_stage(const Conv1dProblem& p, const std::vector<Kind>& kinds, const Ge
     const Geometry found = best_of_kind(p, kind, asked, limit);
     if (is_better(p, found, best)) best = found;
   }
+  // Where each tap has a stage of its own, or strides leave most positions out, these may be better picked out.
+  constexpr double kMuchFaster = 0.65;  // expected, where it was faster at all
+  const bool may_be_flat = asked.layout != Layout::kTurned && asked.layout != Layout::kSlide && !kinds.back().flat;
+  const bool far = p.stride > 1 && (best.tap_stages > 1 || 2 * p.kernel_size <= p.stride);
+  if (may_be_flat && (best.slots == 0 || far)) {
+    const Geometry flat = best_of_kind(p, {true, 1}, asked, limit);
+    if (flat.slots > 0 && (best.slots == 0 || relative_time(p, flat, best) < kMuchFaster)) best = flat;
+  }
   stage_apart(p, asked, limit, best);
   return best.slots > 0;
 }
@@ -295,22 +317,25 @@ std::string why_not(const Conv1dProblem& p) {
 }
 
 // Tiles half as large, some of whose products are for nothing, where there are too few for all multiprocessors.
-void halve_few(const Conv1dProblem& p, const std::vector<Kind>& kinds, int64_t limit, Geometry& geometry) {
+void halve_few(const Conv1dProblem& p, const std::vector<Kind>& kinds, int64_t limit, int64_t out_length,
+               Geometry& geometry) {
   constexpr double kMuchFaster = 0.9;
-  if (tile_count(p, geometry) > kFewTiles) return;
+  const int64_t blocks = p.groups * ceil_div(p.group_out(), geometry.shape().channels);
+  if (p.batch * blocks * geometry.position_tiles(out_length) > kFewTiles) return;
   Geometry asked;
   asked.products = geometry.products;
   asked.element_bytes = geometry.element_bytes;
   asked.layout = Layout::kSplit;
   Geometry halves;
-  const auto seconds = [&](const Geometry& g) { return wgmma_seconds(p, g, output_length(p), kProcessors); };
+  const auto seconds = [&](const Geometry& g) { return wgmma_seconds(p, g, out_length, kProcessors); };
   if (best_stage(p, kinds, asked, limit, halves) && seconds(halves) < kMuchFaster * seconds(geometry)) {
     geometry = halves;
   }
 }
 
 // False where no stage of input fits.
-bool find_geometry(const Conv1dProblem& p, int64_t shared_limit, int products, int element_bytes, Geometry& geometry) {
+bool find_geometry(const Conv1dProblem& p, int64_t shared_limit, int products, int element_bytes, int64_t out_length,
+                   Geometry& geometry) {
   const std::vector<Kind> kinds = choose_kinds(p);
   Geometry asked;
   asked.products = products;
@@ -321,22 +346,22 @@ bool find_geometry(const Conv1dProblem& p, int64_t shared_limit, int products, i
     found = best_stage(p, kinds, asked, shared_limit, geometry) && (layout != Layout::kTurned || geometry.slots >= 3);
     if (found) break;
   }
-  if (!found) found = best_stage(p, {{false, 1}, {true, 1}}, asked, shared_limit, geometry);
-  if (found && may_halve(geometry.layout)) halve_few(p, kinds, shared_limit, geometry);
+  if (!found) found = best_stage(p, {{false, 1}}, asked, shared_limit, geometry);
+  if (found && may_halve(geometry.layout)) halve_few(p, kinds, shared_limit, out_length, geometry);
   return found;
 }
 
 }  // namespace
 
 std::string choose_geometry(const Conv1dProblem& p, int64_t shared_limit, Geometry& geometry, int products,
-                            int element_bytes) {
+                            int element_bytes, std::optional<int64_t> out_length) {
   std::string reason = why_not(p);
   if (!reason.empty()) return reason;
-  if (!find_geometry(p, shared_limit, products, element_bytes, geometry)) {
+  if (!out_length) out_length = output_length(p);
+  if (!find_geometry(p, shared_limit, products, element_bytes, *out_length, geometry)) {
     return "a stage of input does not fit " + std::to_string(shared_limit) + " bytes of shared memory";
   }
-  const int64_t steps = ceil_div(p.reduction(), int64_t{16});
-  if (p.reduction() < kShortReduction && geometry.total_steps() > 2 * steps) {
+  if (wastes_steps(p, geometry)) {
     return "a reduction of " + std::to_string(p.reduction()) + " products in " +
            std::to_string(geometry.total_steps()) + " steps of 16";
   }
