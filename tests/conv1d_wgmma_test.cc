@@ -68,6 +68,7 @@ double walk(const WalkCase& c, const Geometry& g, const PackedWeights& packed, i
   const Conv1dProblem& p = c.p;
   const BlockShape shape = g.shape();
   const std::vector<int32_t> rows = step_rows(p, g);
+  for (const int32_t row : rows) CHECK((row >> 16) > 0);  // two different octets
   const std::vector<int32_t> elements = flat_elements(p, g);
   const int64_t group = o / p.group_out();
   const auto [block_in_group, within] = channel_place(p, g, o % p.group_out());

@@ -43,6 +43,9 @@ int octet_row(const Conv1dProblem& p, const Geometry& g, int octet) {
   return to_int(shift % p.stride * g.phase_rows + int64_t{octet % g.octets} * g.octet_rows + shift / p.stride);
 }
 
+// The step's other octet. If the last one has none, the stage's first goes with it, times zeros.
+int other_octet(const Geometry& g, int octet) { return (octet ^ 1) < g.tap_octets() ? octet ^ 1 : 0; }
+
 // Where each of a stage's octets is multiplied, tap by tap.
 struct OctetPlace {
   int step;
@@ -51,8 +54,8 @@ struct OctetPlace {
 std::vector<OctetPlace> octet_places(const Conv1dProblem& p, const Geometry& g) {
   std::vector<OctetPlace> places;
   for (int octet = 0; octet < g.tap_octets(); ++octet) {
-    const int other = std::min(octet ^ 1, g.tap_octets() - 1);
-    places.push_back({octet / 2, octet_row(p, g, octet) > octet_row(p, g, other) ? 1 : 0});
+    const bool second = octet_row(p, g, octet) > octet_row(p, g, other_octet(g, octet));
+    places.push_back({octet / 2, second ? 1 : 0});
   }
   return places;
 }
@@ -63,8 +66,7 @@ std::vector<int32_t> step_rows(const Conv1dProblem& p, const Geometry& g) {
   std::vector<int32_t> rows;
   for (int octet = 0; octet < g.tap_octets(); octet += 2) {
     const int one = octet_row(p, g, octet);
-    // The last one may be alone, and is its own second, whose weights are zeros.
-    const int other = octet_row(p, g, std::min(octet + 1, g.tap_octets() - 1));
+    const int other = octet_row(p, g, other_octet(g, octet));
     rows.push_back(std::min(one, other) | (std::max(one, other) - std::min(one, other)) << 16);
   }
   return rows;

@@ -207,6 +207,8 @@ Geometry best_of_unit(const Conv1dProblem& p, const Kind& kind, int64_t unit, co
       if (slides && (channels < padded || tap_stages < taps)) continue;
       if (flat && channels * g.stage_taps > kMaxFlatReduction && channels > 1) break;
       g.stage_channels = to_int(channels);
+      // A step has two octets.
+      if (!flat && channels * fold * g.stage_taps < 16) continue;
       if (!fits(p, limit, g)) continue;
       if (slides && (!g.resident || g.slots <= taps)) continue;
       const bool deep = g.slots >= 3;
