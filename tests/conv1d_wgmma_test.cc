@@ -133,6 +133,20 @@ void check_boxes(const Conv1dProblem& p, const Geometry& g) {
   }
 }
 
+// A step's operand is in shared memory, and also if it is taken for one piece from its first row on.
+void check_operands(const Conv1dProblem& p, const Geometry& g) {
+  const int64_t slot = g.staging_bytes() + g.table_bytes() + int64_t{g.weight_slots} * g.weight_slot_bytes +
+                       int64_t{g.slots - 1} * g.slot_bytes + g.raw_bytes;
+  const int64_t low = int64_t{g.parts() - 1} * g.part_bytes;
+  const int64_t octet = kPartColumns * 16;
+  const int64_t last_part = g.shape().columns / kPartColumns - 1;
+  for (const int32_t row : step_rows(p, g)) {
+    const int64_t start = slot + low + last_part * g.stored_columns * 16 + row % 65536 * 16;
+    CHECK(start + int64_t{row >> 16} * 16 + octet <= slot + low + g.part_bytes);
+    CHECK(start + 2 * octet <= g.shared_bytes);
+  }
+}
+
 TEST_CASE("cuda.wgmma copies a stage's rows at once where they begin at multiples of 16 bytes") {
   const auto boxes = [](Conv1dProblem p, int products, int element_bytes) {
     Geometry g;
@@ -222,6 +236,7 @@ TEST_CASE("walking the plan of cuda.wgmma gives the formula's sums") {
       CHECK(g.shared_bytes <= kShared);
       CHECK(g.slots >= 2);
       CHECK(g.slots <= kMaxSlots);
+      check_operands(p, g);
       CHECK(g.steps <= kMaxSteps);
       CHECK(g.octets * 8 <= kMaxElements);
       CHECK(g.pitch == round_up(g.positions + largest_lead(p, g), g.piece()));  // all, and no more
