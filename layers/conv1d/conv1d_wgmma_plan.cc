@@ -108,9 +108,7 @@ int64_t weight_bytes(const Geometry& g) { return int64_t{g.weight_slots} * g.wei
 // Behind the last slot: a step's two octets overlap where a tap has but one and the next begins close by, and
 // compute-sanitizer takes them for as many bytes side by side.
 int64_t tail_bytes(const Geometry& g) { return !g.flat && g.octets == 1 ? kPartColumns * 16 : 0; }
-int64_t fixed_bytes(const Geometry& g) {
-  return g.staging_bytes() + g.table_bytes() + weight_bytes(g) + tail_bytes(g);
-}
+int64_t fixed_bytes(const Geometry& g) { return g.staging_bytes() + g.table_bytes() + weight_bytes(g) + tail_bytes(g); }
 
 // As many stages in flight as fit, after the weights; false where two do not.
 bool fill_slots(const Geometry& laid_out, bool resident, int64_t limit, Geometry& result) {
