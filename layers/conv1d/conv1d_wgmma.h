@@ -10,8 +10,8 @@
 //   folded: where the stride divides 8 or 16, as shared of a Conv1d of stride 1 that has a channel for each of so many
 //           neighbours in each true channel: an octet is 8 of them, a stride from one row to the next. For strides of
 //           8 and 16, and for few channels.
-//   flat:   an octet is 8 (channel, tap) pairs, a row an output position: for few channels, or strides so large that a
-//           stage would not fit. The octets lie behind the raw input.
+//   flat:   an octet is 8 (channel, tap) pairs, a row an output position: for few channels, taps far apart at long
+//           strides, or where no other stage fits. The octets lie behind the raw input.
 // A stage's steps are multiplied in chunks; of three products, after one or two of them the sums of the tensor cores
 // (which round towards zero) are added to float32 ones. Weights stay in shared memory where they fit, else they follow
 // chunk by chunk.
