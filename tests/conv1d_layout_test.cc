@@ -112,6 +112,7 @@ TEST_CASE("up to 16 outputs are the columns of products where there are many pos
     CHECK(layout(walk_problem(32, 33, 480000, 3, 1, 1, 0), products) == Layout::kWide);
     CHECK(layout(gated(walk_problem(32, 32, 480000, 3, 1, 1, 0)), products) == Layout::kWide);
     CHECK(layout(batch_of(8, walk_problem(64, 16, 480000, 16, 16, 1, 0)), products) == Layout::kTurned);
+    CHECK(layout(batch_of(8, walk_problem(64, 16, 480000, 16, 16, 3, 0)), products) == Layout::kStack);  // does not fit
     // What other tests mean to have them.
     CHECK(layout(batch_of(64, walk_problem(16, 16, 1024, 3, 1, 1, 1)), products) == Layout::kTurned);
     CHECK(layout(batch_of(64, walk_problem(16, 14, 2100, 5, 2, 1, 2)), products) == Layout::kTurned);

@@ -57,8 +57,7 @@ double depthwise_seconds(const Conv1dProblem& p, int64_t out_length, int process
   const auto outputs = static_cast<double>(p.batch * p.out_channels) * static_cast<double>(out_length);
   const auto taps = static_cast<double>(p.kernel_size);
   const auto stride = static_cast<double>(p.stride);
-  constexpr int64_t kApart = 32;  // a dilation from which on no lane reads what another one does
-  const bool apart = p.kernel_size > 1 && p.dilation >= kApart;
+  const bool apart = has_taps_apart(p);
   double seconds = 0;
   switch (depthwise_way(p, out_length, processors)) {
     case DepthwiseWay::kRows: {

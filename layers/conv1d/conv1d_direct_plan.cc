@@ -92,13 +92,12 @@ double thin_seconds(const Conv1dProblem& p, int64_t out_length, int processors) 
   constexpr double kOutput = 0.025e-6;
   constexpr int64_t kNear = 4;
   constexpr double kFewShared = 1.6;  // where taps share few lines of it
-  constexpr int64_t kApart = 32;      // from here on no lane reads what another one does
   constexpr double kApartSlower = 1.4;
   const double computed = static_cast<double>(std::bit_ceil(static_cast<uint64_t>(p.group_out())));
   const double slower = p.dilation > kNear ? kFewShared : 1;
   const double alone = kChannel / static_cast<double>(p.kernel_size) + slower * (kStep + kOutput * computed);
   const double step = waves > 1 ? kThinStepSeconds : alone;
-  const double apart = p.kernel_size > 1 && p.dilation >= kApart ? kApartSlower : 1;
+  const double apart = has_taps_apart(p) ? kApartSlower : 1;
   const double seconds = apart * static_cast<double>(p.reduction()) * waves * std::max(issue, step);
   return kLaunchSeconds + std::max(seconds, kThinMemory * memory_seconds(p, out_length));
 }

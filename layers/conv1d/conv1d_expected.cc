@@ -31,6 +31,11 @@ double memory_seconds(const Conv1dProblem& p, int64_t out_length) {
 
 bool has_far_taps(const Conv1dProblem& p) { return p.kernel_size > 1 && p.dilation >= kFar; }
 
+bool has_taps_apart(const Conv1dProblem& p) {
+  constexpr int64_t kLanes = 32;
+  return p.kernel_size > 1 && p.dilation >= kLanes;
+}
+
 double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int processors) {
   constexpr int64_t kBlocks = 6;  // that a multiprocessor holds
   constexpr double kStart = 1.5e-6;
@@ -47,6 +52,7 @@ double few_channels_seconds(const Conv1dProblem& p, int64_t out_length, int proc
   const double tiles = product({p.batch, p.groups, ceil_div(out_length, threads * positions)});
   const auto taps = static_cast<double>(p.kernel_size);
   if (holds_inputs(p)) {
+    // As conv1d_few_inputs.cu has them.
     constexpr int64_t kHeldThreads = 256;
     constexpr double kHeldBlocks = 2.5;  // that a multiprocessor holds
     constexpr int64_t kOutputs = 64;     // of a block, one after another

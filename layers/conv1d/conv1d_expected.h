@@ -14,6 +14,8 @@ double memory_seconds(const Conv1dProblem& problem, int64_t out_length);
 
 // Taps so far from each other that none finds the cache lines of another.
 bool has_far_taps(const Conv1dProblem& problem);
+// Or so far that none reads what another lane of a warp does.
+bool has_taps_apart(const Conv1dProblem& problem);
 
 double few_channels_seconds(const Conv1dProblem& problem, int64_t out_length, int processors);
 double tensor_seconds(const Conv1dProblem& problem, int64_t out_length, int processors);

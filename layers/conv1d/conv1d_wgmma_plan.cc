@@ -174,18 +174,15 @@ struct Kind {
 std::vector<Kind> choose_kinds(const Conv1dProblem& p) {
   constexpr int64_t kOctet = 8;
   constexpr int64_t kFewChannels = 32;  // of more, an octet that is not full is a small part
-  const auto folds = [&](int64_t fold) { return p.dilation == 1 && fold % p.stride == 0; };
-  std::vector<Kind> kinds;
-  if (p.group_in() >= kOctet && p.stride % kOctet == 0 && folds(p.stride)) {
-    kinds.push_back({false, p.stride});
-    // Else half of what is folded, at most, is not there.
-    if (2 * p.kernel_size > p.stride) return kinds;
+  const Kind folded = {false, std::max(p.stride, kOctet)};
+  const bool folds = p.dilation == 1 && folded.fold % p.stride == 0 && folded.fold % kOctet == 0;
+  if (folds && p.group_in() >= kOctet && p.stride >= kOctet) {
+    // Else half of what is folded, at most, is there.
+    if (2 * p.kernel_size > p.stride) return {folded};
+    return {folded, {false, 1}};
   }
-  kinds.push_back({false, 1});
-  const bool full = p.group_in() % kOctet == 0 || p.group_in() > kFewChannels;
-  for (const int64_t fold : {8, 16}) {
-    if (!full && folds(fold) && fold != kinds.front().fold) kinds.push_back({false, fold});
-  }
+  std::vector<Kind> kinds = {{false, 1}};
+  if (folds && p.group_in() % kOctet != 0 && p.group_in() <= kFewChannels) kinds.push_back(folded);
   if (p.group_in() < kOctet) kinds.push_back({true, 1});
   return kinds;
 }
